@@ -10,10 +10,13 @@ mod error;
 mod etcd;
 mod memory;
 mod operation;
+mod server_status;
 mod watch;
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(test, feature = "test-support"))]
+pub mod test_support;
 
 use std::time::Duration;
 
@@ -26,24 +29,12 @@ pub use operation::{
     Compare, Header, KeyValue, Op, OpResponse, RangeRequest, RangeResponse, Txn, TxnResponse,
     prefix_end,
 };
+pub use server_status::ServerStatus;
 pub use watch::{Event, WatchBatch, WatchRequest, WatchStream};
 
 /// A lease's id, as etcd gives it. Never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId(pub i64);
-
-/// What the server says of itself: for `status/cluster`, for metrics and for the check at start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerStatus {
-    /// The server's version, such as `3.4.23`.
-    pub version: String,
-    /// Bytes that the database occupies.
-    pub db_size: i64,
-    /// Whether a `NOSPACE` alarm is raised anywhere in the cluster.
-    pub no_space: bool,
-    /// Id of the cluster and revision at the time of the answer.
-    pub header: Header,
-}
 
 /// A linearizable, multi-version key-value store with transactions, watches and leases: etcd, or its model in memory.
 #[async_trait]

@@ -7,13 +7,14 @@ use std::time::Duration;
 /// Where etcd is, who asks, and how long anything may take.
 #[derive(Debug, Clone)]
 pub struct EtcdConfig {
-    /// `http://host:port`, `https://host:port` or `host:port`, one a member. Requests go to all of them in turn.
+    /// `http://host:port`, `https://host:port` or `host:port`, one a member. One is asked until it fails, then the
+    /// next one.
     pub endpoints: Vec<String>,
     /// The user of etcd's own authentication, with `password`.
     pub user: Option<String>,
     /// The user's password; it appears in no log and no error.
     pub password: Secret,
-    /// Encryption and certificates; without it, plain HTTP or the machine's own trust for `https://`.
+    /// Encryption and certificates; without it, plain HTTP.
     pub tls: Option<TlsConfig>,
     /// After so long without an answer a request fails, with an unknown outcome.
     pub request_timeout: Duration,
