@@ -1,0 +1,207 @@
+//! The queue without its lock and its clock: plain data, told what time it is.
+//!
+//! ```text
+//!             add, due                     next
+//!   absent ───────────────► ready ──────────────────────► working
+//!     │                       ▲                              │ done: absent,
+//!     └──────► delayed ───────┘ due, or add                  │ ready when it was added meanwhile,
+//!    add_after, retry                                        ▼ delayed when it is to come again later
+//! ```
+//!
+//! A key is at most in one of the three. Ready keys are handed out in the order in which they became due. What happens
+//! to a key that is being worked on is kept beside it, and takes effect when it is done.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::Hash;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use crate::metrics::QueueLoad;
+
+/// What put a key into the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A change, a timer or a retry.
+    Announced,
+    /// A rescan, and nothing else.
+    Rescan,
+}
+
+/// A key that is handed out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Handed<K> {
+    pub(super) key: K,
+    pub(super) cause: Cause,
+    pub(super) due_since: Instant,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Waiting {
+    Ready(Cause),
+    Delayed { due: Instant, order: u64 },
+}
+
+#[derive(Debug)]
+struct Working {
+    since: Instant,
+    /// When it is due again, once it is done.
+    again: Option<Instant>,
+    /// Whether [`State::retry`] was called for it.
+    failed: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct State<K> {
+    waiting: FxHashMap<K, Waiting>,
+    /// Keys that are due, with the time since when, in order.
+    ready: VecDeque<(K, Instant)>,
+    /// Keys that are due later, by time and then by order of arrival.
+    delayed: BTreeMap<(Instant, u64), K>,
+    working: FxHashMap<K, Working>,
+    /// Only keys whose last work failed.
+    failures: FxHashMap<K, u32>,
+    next_order: u64,
+}
+
+impl<K: Clone + Eq + Hash> State<K> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: FxHashMap::default(),
+            ready: VecDeque::new(),
+            delayed: BTreeMap::new(),
+            working: FxHashMap::default(),
+            failures: FxHashMap::default(),
+            next_order: 0,
+        }
+    }
+
+    /// Makes the key due, and forgets its failures.
+    pub(super) fn add(&mut self, key: K, now: Instant) {
+        self.failures.remove(&key);
+        self.make_due(key, now, Cause::Announced);
+    }
+
+    /// Makes the key due for a rescan: not one that is being worked on, nor one that waits for its retry.
+    pub(super) fn rescan(&mut self, key: K, now: Instant) {
+        if !self.working.contains_key(&key) && !self.failures.contains_key(&key) {
+            self.make_due(key, now, Cause::Rescan);
+        }
+    }
+
+    fn make_due(&mut self, key: K, now: Instant, cause: Cause) {
+        self.promote(now);
+        if let Some(working) = self.working.get_mut(&key) {
+            working.again = Some(now);
+            return;
+        }
+        let cause = match self.waiting.get_mut(&key) {
+            Some(Waiting::Ready(before)) => {
+                if cause == Cause::Announced {
+                    *before = Cause::Announced;
+                }
+                return;
+            }
+            Some(Waiting::Delayed { due, order }) => {
+                self.delayed.remove(&(*due, *order));
+                Cause::Announced // its timer had announced it, whatever woke it earlier
+            }
+            None => cause,
+        };
+        self.waiting.insert(key.clone(), Waiting::Ready(cause));
+        self.ready.push_back((key, now));
+    }
+
+    /// Makes the key due at `due`, if it is not due earlier already.
+    pub(super) fn add_at(&mut self, key: K, due: Instant, now: Instant) {
+        self.promote(now);
+        if let Some(working) = self.working.get_mut(&key) {
+            working.again = Some(working.again.map_or(due, |again| again.min(due)));
+            return;
+        }
+        match self.waiting.get(&key) {
+            Some(Waiting::Ready(_)) => return,
+            Some(Waiting::Delayed { due: earlier, .. }) if *earlier <= due => return,
+            Some(Waiting::Delayed { due: later, order }) => {
+                self.delayed.remove(&(*later, *order));
+            }
+            None => {}
+        }
+        let order = self.next_order;
+        self.next_order += 1;
+        self.waiting.insert(key.clone(), Waiting::Delayed { due, order });
+        self.delayed.insert((due, order), key);
+    }
+
+    /// Counts a failure of the key; the answer is how many went before it. The caller adds it again after its delay.
+    pub(super) fn count_failure(&mut self, key: &K) -> u32 {
+        if let Some(working) = self.working.get_mut(key) {
+            working.failed = true;
+        }
+        let failures = self.failures.entry(key.clone()).or_default();
+        let before = *failures;
+        *failures = failures.saturating_add(1);
+        before
+    }
+
+    /// Takes the key that has been due longest.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Handed<K>> {
+        self.promote(now);
+        let (key, due_since) = self.ready.pop_front()?;
+        let cause = match self.waiting.remove(&key) {
+            Some(Waiting::Ready(cause)) => cause,
+            Some(Waiting::Delayed { .. }) | None => unreachable!("a ready key waits as ready"),
+        };
+        self.working.insert(key.clone(), Working { since: now, again: None, failed: false });
+        Some(Handed { key, cause, due_since })
+    }
+
+    /// The work on the key has ended; the answer is how long it took, or nothing when it was not being worked on.
+    pub(super) fn done(&mut self, key: &K, now: Instant) -> Option<Duration> {
+        let Working { since, again, failed } = self.working.remove(key)?;
+        if !failed {
+            self.failures.remove(key);
+        }
+        if let Some(again) = again {
+            self.add_at(key.clone(), again.max(now), now);
+        }
+        Some(now.duration_since(since))
+    }
+
+    /// When the next delayed key is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.delayed.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// Keys that wait, due or not, or are being worked on.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.working.len()
+    }
+
+    pub(super) fn load(&mut self, now: Instant) -> QueueLoad {
+        self.promote(now);
+        let times = || self.working.values().map(|working| now.duration_since(working.since));
+        QueueLoad {
+            due: self.ready.len(),
+            working: self.working.len(),
+            unfinished: times().sum(),
+            longest: times().max().unwrap_or_default(),
+        }
+    }
+
+    /// Moves what has become due from the delayed to the ready. Everything that adds or takes does so first, so that
+    /// ready keys lie in the order of their due times.
+    fn promote(&mut self, now: Instant) {
+        while let Some(entry) = self.delayed.first_entry() {
+            let (due, _) = *entry.key();
+            if due > now {
+                return;
+            }
+            let key = entry.remove();
+            self.waiting.insert(key.clone(), Waiting::Ready(Cause::Announced));
+            self.ready.push_back((key, due));
+        }
+    }
+}
