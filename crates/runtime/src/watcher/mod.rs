@@ -1,0 +1,124 @@
+//! Keeps a view of one prefix of the store complete and in order, whatever happens to the connection.
+//!
+//! ```text
+//!            ┌────────── compacted, behind, overflowed, disordered, another store ──────────┐
+//!            v                                                                              │
+//!   list at one revision ──> replace ──> watch from the next one ──> live ──> apply, apply, …
+//!                                            ^                                              │
+//!                                            └── backoff <── interrupted <── stream ended ──┘
+//! ```
+//!
+//! Guarantees:
+//! - The sink sees whole revisions only, each once and in ascending order; a list is of exactly one revision.
+//! - A task of its own drains the stream into memory: a slow sink never lets the server fall behind. What waits there
+//!   is bounded; above the bound it is thrown away and the prefix is listed again.
+//! - A stream that went silent is noticed: it is asked for a sign of life, and given up if none comes.
+//! - The view never goes back silently: another cluster, or a store older than what was seen, is reported first.
+//!
+//! Deliberately not here: what the keys mean, and what a difference between two lists means. That is the sink's.
+
+mod assemble;
+mod list;
+mod reader;
+mod run;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lochness_kv::{Event, Header, KeyValue, Kv};
+
+use crate::backoff::BackoffOptions;
+use crate::metrics::{Metrics, WatchMetrics};
+
+/// Who keeps the view. Called from one task, never concurrently; it may take its time, the stream does not wait for it.
+pub trait ViewSink: Send + 'static {
+    /// The whole prefix at `header.revision`. What the view has and this list lacks is deleted.
+    fn replace(&mut self, kvs: Vec<KeyValue>, header: Header);
+
+    /// All changes of one or more whole revisions, in order; the last of them is `revision`.
+    fn apply(&mut self, events: Vec<Event>, revision: i64);
+
+    /// There is no live stream now, and the view may be old until [`live`](Self::live).
+    fn interrupted(&mut self, reason: &str);
+
+    /// The stream is connected, after the first list or again. Changes that happened meanwhile follow.
+    fn live(&mut self);
+
+    /// The store is not the one that was seen before. A [`replace`](Self::replace) with what it holds follows.
+    fn store_changed(&mut self, what: StoreChange);
+}
+
+/// How a store turned out to be another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreChange {
+    /// Another cluster answers.
+    Cluster {
+        /// Id of the cluster so far.
+        was: u64,
+        /// Id of the one that answers now.
+        now: u64,
+    },
+    /// The same cluster id, but a revision below one that was seen: restored from a snapshot, most likely.
+    RolledBack {
+        /// The highest revision seen.
+        seen: i64,
+        /// The revision that it has now.
+        now: i64,
+    },
+}
+
+/// Limits of a [`Watcher`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct WatcherOptions {
+    /// Keys in the first page of a list. Later ones are as large as `page_bytes` allows.
+    pub first_page: i64,
+    /// Keys in a page at most: the server pays per page.
+    pub page_limit: i64,
+    /// Pages grow until they weigh about so many bytes, and shrink above it. Well below the decode limit of 16 MiB.
+    pub page_bytes: usize,
+    /// After so long without a message the server is asked for one; after as long again the stream counts as dead.
+    pub idle_timeout: Duration,
+    /// A read or the opening of a watch that takes longer is given up.
+    pub request_timeout: Duration,
+    /// Events that may wait for the sink; above it they are thrown away and the prefix is listed again.
+    pub lag_limit: usize,
+    /// A stream that is so many revisions behind is given up for a list: the server replays at only 1,000 revisions per
+    /// 100 ms.
+    pub behind_limit: i64,
+    /// Pauses between attempts.
+    pub backoff: BackoffOptions,
+}
+
+impl Default for WatcherOptions {
+    fn default() -> Self {
+        Self {
+            first_page: 1_000,
+            page_limit: 10_000,
+            page_bytes: 4 << 20,
+            idle_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(10),
+            lag_limit: 200_000,
+            behind_limit: 20_000,
+            backoff: BackoffOptions::default(),
+        }
+    }
+}
+
+/// Lists and watches one prefix for a [`ViewSink`].
+pub struct Watcher {
+    kv: Arc<dyn Kv>,
+    prefix: Bytes,
+    options: WatcherOptions,
+    metrics: WatchMetrics,
+}
+
+impl Watcher {
+    /// A watcher of every key that begins with `prefix`.
+    pub fn new(kv: Arc<dyn Kv>, prefix: Bytes, options: WatcherOptions, metrics: &Metrics) -> Self {
+        Self { kv, prefix, options, metrics: metrics.watch() }
+    }
+}
