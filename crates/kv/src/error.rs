@@ -38,4 +38,10 @@ impl KvError {
     pub fn is_unknown_outcome(&self) -> bool {
         matches!(self, Self::Unknown(_))
     }
+
+    /// The same error of an operation that changes nothing, and of which nothing can be in doubt.
+    #[must_use]
+    pub(crate) fn of_no_effect(self) -> Self {
+        if let Self::Unknown(reason) = self { Self::Unavailable(reason) } else { self }
+    }
 }

@@ -48,7 +48,11 @@ pub trait Kv: Send + Sync + 'static {
     /// Applies a transaction. `Ok` with `succeeded: false` means that a compare failed; nothing of `success` happened.
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, KvError>;
 
-    /// Opens a watch. The stream ends with an error, and never silently: see [`WatchStream`].
+    /// Opens a watch. When this returns, the watch is registered: it misses nothing that is written afterwards. The
+    /// stream ends with an error, and never silently: see [`WatchStream`].
+    ///
+    /// # Errors
+    /// [`KvError::Compacted`] when the start is compacted, if that is known at once; else the stream says so.
     async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, KvError>;
 
     /// Grants a lease of `ttl`, rounded up to whole seconds. etcd raises very short ones; the answer is what holds.

@@ -78,7 +78,7 @@ async fn children(s: Subject) {
         Op::Txn(Txn { compares, success: vec![s.put_op(name, "new")], failure: Vec::new() })
     };
     let answer = s.txn(Vec::new(), vec![child("free"), child("taken"), child("other")]).await;
-    let verdicts: Vec<_> = answer.responses.iter().map(|response| verdict(response)).collect();
+    let verdicts: Vec<_> = answer.responses.iter().map(verdict).collect();
     assert_eq!(verdicts, [true, false, true]);
     assert_eq!(s.value("taken").await, Some("1".into()));
     assert_eq!(s.value("other").await, Some("new".into()));
@@ -116,12 +116,10 @@ async fn reads(s: Subject) {
     let read = || Op::Range(RangeRequest::key(s.key("a")));
     let write = s.put_op("a", "new");
     let answer = s.txn(Vec::new(), vec![read(), write, read(), Subject::child(vec![read()])]).await;
-    let value = |response: &OpResponse| match response {
-        OpResponse::Range(range) => {
-            assert_eq!(range.header, answer.header);
-            range.kvs[0].value.clone()
-        }
-        other => panic!("not a read: {other:?}"),
+    let value = |response: &OpResponse| {
+        let OpResponse::Range(range) = response else { panic!("not a read: {response:?}") };
+        assert_eq!(range.header, answer.header);
+        range.kvs[0].value.clone()
     };
     assert_eq!(value(&answer.responses[0]), "old");
     assert_eq!(value(&answer.responses[2]), "new");

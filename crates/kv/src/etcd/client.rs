@@ -5,23 +5,20 @@
 //! ever done twice here. After a request without an answer, the *following* requests go to the next member.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
-use super::config::{EtcdConfig, Pem, TlsConfig};
+use super::config::EtcdConfig;
+use super::endpoint::{Endpoint, Failure, Member, endpoints};
 use super::{watch, wire};
 use crate::{
     Kv, KvError, LeaseId, RangeRequest, RangeResponse, ServerStatus, Txn, TxnResponse,
     WatchRequest, WatchStream,
 };
-
-/// Largest answer that is read. Lists are paged well below it; a watch message is at most etcd's request limit and
-/// 512 KiB, unless somebody raised that.
-const LARGEST_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// The store in etcd. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -34,32 +31,8 @@ struct Shared {
     /// Index of the member that is asked first.
     current: AtomicUsize,
     request_timeout: Duration,
-}
-
-struct Endpoint {
-    url: String,
-    options: wire::ConnectOptions,
-    authenticates: bool,
-    connected: OnceCell<Member>,
-}
-
-/// One connected member. It reconnects by itself.
-#[derive(Clone)]
-pub(super) struct Member {
-    client: wire::Client,
-    kv: wire::KvClient,
-    pub(super) watch: wire::WatchClient,
-    lease: wire::LeaseClient,
-    maintenance: wire::MaintenanceClient,
-    pub(super) authenticates: bool,
-}
-
-/// Why a call to one member failed.
-pub(super) enum Failure {
-    /// Already in our words.
-    Told(KvError),
-    /// In the library's.
-    Raw(wire::Error),
+    /// Whether the `NOSPACE` alarm was seen raised, and nothing was written since.
+    full: AtomicBool,
 }
 
 impl EtcdKv {
@@ -75,6 +48,7 @@ impl EtcdKv {
                 members,
                 current: AtomicUsize::new(0),
                 request_timeout: config.request_timeout,
+                full: AtomicBool::new(false),
             }),
         };
         kv.find_member().await?;
@@ -132,11 +106,11 @@ impl EtcdKv {
         for index in (0..count).map(|step| (first + step) % count) {
             match self.ask(index, deadline, &operation).await {
                 Err(KvError::Unavailable(reason)) => {
-                    self.leave(index);
+                    self.leave(index, &reason);
                     refused.get_or_insert(KvError::Unavailable(reason));
                 }
                 Err(KvError::Unknown(reason)) => {
-                    self.leave(index);
+                    self.leave(index, &reason);
                     return Err(KvError::Unknown(reason));
                 }
                 answer => return answer,
@@ -171,10 +145,19 @@ impl EtcdKv {
     }
 
     /// Later requests go to the member after `index`, unless somebody went on already.
-    fn leave(&self, index: usize) {
-        let next = (index + 1) % self.shared.members.len();
-        let _someone_went_on =
-            self.shared.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+    fn leave(&self, index: usize, reason: &str) {
+        let shared = &self.shared;
+        let next = (index + 1) % shared.members.len();
+        let (relaxed, here) = (Ordering::Relaxed, &shared.members[index].url);
+        let left = shared.current.compare_exchange(index, next, relaxed, relaxed).is_ok();
+        if left && next != index {
+            warn!(
+                member = here,
+                next = shared.members[next].url,
+                reason,
+                "leaving a member of etcd"
+            );
+        }
     }
 }
 
@@ -187,11 +170,26 @@ impl Kv for EtcdKv {
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, KvError> {
         let txn = &wire::txn(txn);
-        self.call(|member| async move {
-            let answer = member.kv.clone().txn(txn.clone()).await?;
-            Ok(wire::txn_response(&answer))
-        })
-        .await
+        let was_full = self.shared.full.load(Ordering::Relaxed);
+        let answer = self
+            .call(|member| async move {
+                let answer = member.kv.clone().txn(txn.clone()).await?;
+                Ok(wire::txn_response(&answer))
+            })
+            .await;
+        match answer {
+            // The transaction with which etcd finds its quota exceeded is applied and refused at once; those after the
+            // alarm are only refused. So the refusal is believed when the alarm was seen before.
+            Err(KvError::NoSpace) if !was_full => {
+                let _seen = self.status().await;
+                Err(KvError::Unknown("etcd ran out of space (NOSPACE) on this transaction".into()))
+            }
+            Err(error) => Err(error),
+            Ok(answer) => {
+                self.shared.full.store(false, Ordering::Relaxed);
+                Ok(answer)
+            }
+        }
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, KvError> {
@@ -232,148 +230,13 @@ impl Kv for EtcdKv {
     }
 
     async fn status(&self) -> Result<ServerStatus, KvError> {
-        self.call(status).await
+        let status = self.call(status).await?;
+        self.shared.full.store(status.no_space, Ordering::Relaxed);
+        Ok(status)
     }
 }
 
 async fn status(member: Member) -> Result<ServerStatus, Failure> {
     let answer = member.maintenance.clone().status().await?;
     Ok(wire::server_status(&answer))
-}
-
-impl Endpoint {
-    /// The connected member. Without a user nothing is sent before the first request; with one, who it is.
-    async fn member(&self) -> Result<Member, KvError> {
-        let member = self.connected.get_or_try_init(|| async {
-            let options = Some(self.options.clone());
-            let client = wire::Client::connect([self.url.as_str()], options).await?;
-            Ok::<_, wire::Error>(Member::new(client, self.authenticates))
-        });
-        match member.await {
-            Ok(member) => Ok(member.clone()),
-            // Who it is that asks changes nothing in the store.
-            Err(error) => Err(match wire::error(&error) {
-                KvError::Unknown(reason) => KvError::Unavailable(reason),
-                other => other,
-            }),
-        }
-    }
-}
-
-impl Member {
-    fn new(client: wire::Client, authenticates: bool) -> Self {
-        Self {
-            kv: client.kv_client().max_decoding_message_size(LARGEST_ANSWER_BYTES),
-            watch: client.watch_client().max_decoding_message_size(LARGEST_ANSWER_BYTES),
-            lease: client.lease_client(),
-            maintenance: client.maintenance_client(),
-            client,
-            authenticates,
-        }
-    }
-
-    pub(super) async fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Failure> {
-        let options = wire::get_options(request);
-        match self.kv.clone().get(request.key.clone(), Some(options)).await {
-            Ok(answer) => Ok(wire::range_response(answer)),
-            Err(error) => Err(Failure::Told(wire::read_error(&error))),
-        }
-    }
-
-    pub(super) async fn renew_token(&self) -> Result<(), Failure> {
-        Ok(self.client.refresh_token().await?)
-    }
-}
-
-impl Failure {
-    pub(super) fn into_error(self) -> KvError {
-        match self {
-            Self::Told(error) => error,
-            Self::Raw(error) => wire::error(&error),
-        }
-    }
-}
-
-impl From<wire::Error> for Failure {
-    fn from(error: wire::Error) -> Self {
-        Self::Raw(error)
-    }
-}
-
-/// Checks the configuration, and reads the certificates.
-fn endpoints(config: &EtcdConfig) -> Result<Vec<Endpoint>, KvError> {
-    if config.endpoints.is_empty() {
-        return Err(KvError::Invalid("no endpoint of etcd is configured".into()));
-    }
-    let mut options = wire::ConnectOptions::new()
-        .with_connect_timeout(config.connect_timeout)
-        .with_keep_alive(config.keep_alive, config.keep_alive)
-        .with_keep_alive_while_idle(true)
-        .with_tcp_keepalive(config.keep_alive)
-        .with_require_leader(true)
-        .with_auto_token_refresh(true);
-    if let Some(user) = &config.user {
-        options = options.with_user(user.as_str(), config.password.reveal());
-    }
-    if let Some(tls) = &config.tls {
-        options = options.with_tls(tls_options(tls)?);
-    }
-    let secure = config.tls.as_ref().is_some_and(|tls| tls.ca.is_some());
-    let endpoint = |address: &String| {
-        let url = url(address, config.tls.is_some());
-        if url.starts_with("https://") && !secure {
-            return Err(KvError::Invalid(format!(
-                "{url} needs the authority of its certificate (ca), which is not configured"
-            )));
-        }
-        if url.starts_with("http://") && config.tls.is_some() {
-            return Err(KvError::Invalid(format!(
-                "{url} is not encrypted, but certificates are configured: say https://"
-            )));
-        }
-        Ok(Endpoint {
-            url,
-            options: options.clone(),
-            authenticates: config.user.is_some(),
-            connected: OnceCell::new(),
-        })
-    };
-    config.endpoints.iter().map(endpoint).collect()
-}
-
-fn url(address: &str, encrypted: bool) -> String {
-    match (address.contains("://"), encrypted) {
-        (true, _) => address.to_owned(),
-        (false, true) => format!("https://{address}"),
-        (false, false) => format!("http://{address}"),
-    }
-}
-
-/// The cryptography is ring's: the library takes the process's default provider, and ring where none is set.
-fn tls_options(tls: &TlsConfig) -> Result<wire::TlsOptions, KvError> {
-    let mut options = wire::TlsOptions::new();
-    if let Some(ca) = &tls.ca {
-        options = options.ca_certificate(wire::Certificate::from_pem(read(ca)?));
-    }
-    match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => {
-            options = options.identity(wire::Identity::from_pem(read(cert)?, read(key)?));
-        }
-        (None, None) => {}
-        (Some(_), None) | (None, Some(_)) => {
-            return Err(KvError::Invalid("cert and key for etcd go together".into()));
-        }
-    }
-    if let Some(domain) = &tls.domain {
-        options = options.domain_name(domain);
-    }
-    Ok(options)
-}
-
-fn read(pem: &Pem) -> Result<Vec<u8>, KvError> {
-    match pem {
-        Pem::Path(path) => std::fs::read(path)
-            .map_err(|error| KvError::Invalid(format!("cannot read {}: {error}", path.display()))),
-        Pem::Text(text) => Ok(text.reveal().as_bytes().to_vec()),
-    }
 }

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 
-use super::client::{Failure, Member};
+use super::endpoint::{Failure, Member};
 use super::wire;
 use crate::{KvError, RangeRequest, WatchBatch, WatchRequest, WatchStream};
 
@@ -65,11 +65,7 @@ impl WatchStream for EtcdWatch {
             }
             Ok(Some(answer)) => Ok(wire::watch_batch(answer)),
             Ok(None) => Err(ended()),
-            // A watch changes nothing, so its outcome is never unknown: it is over.
-            Err(error) => Err(match wire::error(&error) {
-                KvError::Unknown(reason) => KvError::Unavailable(reason),
-                other => other,
-            }),
+            Err(error) => Err(wire::error(&error).of_no_effect()),
         }
     }
 

@@ -45,12 +45,12 @@ pub(super) fn error(error: &Error) -> KvError {
 
 /// Why a read failed: unlike after a write, an answer that was too large can be asked for in smaller parts.
 pub(super) fn read_error(failure: &Error) -> KvError {
-    match failure {
-        Error::GRpcStatus(status) if refusal(status).answer_is_too_large() => {
-            KvError::TooLarge(format!("the answer: {}", status.message()))
-        }
-        _ => error(failure),
+    if let Error::GRpcStatus(status) = failure
+        && refusal(status).answer_is_too_large()
+    {
+        return KvError::TooLarge(format!("the answer: {}", status.message()));
     }
+    error(failure)
 }
 
 fn refusal(status: &tonic::Status) -> Refusal<'_> {

@@ -4,3 +4,4 @@ mod auth;
 mod etcd;
 mod faults;
 mod model;
+mod tls;
