@@ -4,6 +4,7 @@
 //! simulated driver, and can also play the original with its traps.
 
 pub mod client;
+pub mod server;
 pub mod wire;
 
 pub use client::{

@@ -1,0 +1,381 @@
+//! One host that lives: its state behind a lock, its workers, its deaths and returns.
+//!
+//! ```text
+//!   Up(1) ── process ends ──▶ Down ── after a while ──▶ Up(2) ── …
+//! ```
+//! A life ends with its workers and its open answers; only what is stored goes on. The guests of the simulated driver
+//! outlive the agent, as real ones do.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use lochness_api::HypervisorId;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::accept::Accepted;
+use super::config::{Compat, HostConfig};
+use super::core::{Core, WallClock};
+use super::driver::Outcome;
+use super::events::Aftermath;
+use super::faults::{Event, Faults};
+use super::firewall::{Applied, Firewall, Refusal};
+use super::history::{Effect, EffectKind};
+use super::jobs::{QUEUE_LIMIT, Subject};
+use super::perform::After;
+use super::record::{Cause, Record};
+use super::stats::Stats;
+use super::storage::{Storage, StorageError};
+use crate::wire::{
+    CAPABILITY_BLOCKING_LIST, CAPABILITY_FIREWALL, CAPABILITY_JOBS_ON_DISK, CAPABILITY_ORDER,
+    CAPABILITY_SUSPEND, Capabilities, FirewallPatch, FirewallPut, FirewallState,
+};
+
+/// One hypervisor's agent. Cheap to clone; all clones are the same host.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    core: Mutex<Core>,
+    life: watch::Sender<Life>,
+    changes: watch::Receiver<u64>,
+    /// One ruleset at a time is being put in force.
+    firewall: Semaphore,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    id: HypervisorId,
+    name: String,
+    compat: Compat,
+    bearer: Option<String>,
+}
+
+/// One life of the agent's process.
+#[derive(Debug, Clone)]
+pub(crate) struct Life {
+    pub(crate) up: bool,
+    /// Cancelled when it ends.
+    pub(crate) end: CancellationToken,
+}
+
+/// A change of the firewall.
+#[derive(Debug)]
+pub(crate) enum FirewallChange {
+    Put(FirewallPut),
+    Patch(FirewallPatch),
+}
+
+/// Why the firewall stays as it is.
+#[derive(Debug)]
+pub(crate) enum FirewallError {
+    Refused(Refusal),
+    /// The driver could not put it in force.
+    Failed(String),
+    /// The process ended meanwhile.
+    Died,
+    Storage(StorageError),
+}
+
+impl Host {
+    /// Reads what is stored of a host and starts the work that waits in it. Must be called inside a tokio runtime.
+    pub fn open(
+        config: HostConfig,
+        storage: Storage,
+        clock: WallClock,
+    ) -> Result<Self, StorageError> {
+        let (id, name, compat) = (config.id, config.name.clone(), config.compat);
+        let bearer = config.bearer.clone();
+        let (changes, receiver) = watch::channel(0);
+        let (core, subjects) = Core::open(config, storage, clock, changes)?;
+        let stop = CancellationToken::new();
+        let life = Life { up: true, end: stop.child_token() };
+        let host = Self(Arc::new(Inner {
+            core: Mutex::new(core),
+            life: watch::Sender::new(life),
+            changes: receiver,
+            firewall: Semaphore::new(1),
+            tasks: TaskTracker::new(),
+            stop,
+            id,
+            name,
+            compat,
+            bearer,
+        }));
+        host.start_workers(&host.life(), subjects);
+        Ok(host)
+    }
+
+    /// The host's id.
+    pub fn id(&self) -> HypervisorId {
+        self.0.id
+    }
+
+    /// The host's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Which protocol it speaks.
+    pub fn compat(&self) -> Compat {
+        self.0.compat
+    }
+
+    /// What truly happened on it after the effect numbered `sequence`, oldest first.
+    pub fn history_since(&self, sequence: u64) -> Vec<Effect> {
+        self.core().state.history.since(sequence).cloned().collect()
+    }
+
+    /// What truly happened on it, oldest first.
+    pub fn history(&self) -> Vec<Effect> {
+        self.history_since(0)
+    }
+
+    /// What it was asked.
+    pub fn stats(&self) -> Stats {
+        self.core().stats
+    }
+
+    /// The boot that its guests live in.
+    pub fn boot_id(&self) -> String {
+        self.core().state.boot_id.clone()
+    }
+
+    /// From now on, and at most for `lasting`, these go wrong, and nothing else.
+    pub fn set_faults(&self, faults: Faults, lasting: Option<Duration>) {
+        self.core().faults.set(faults, lasting);
+    }
+
+    /// Lets something happen.
+    pub fn happen(&self, event: Event) -> Result<(), StorageError> {
+        let aftermath = self.core().happen(event)?;
+        match aftermath {
+            Aftermath::Lives => {}
+            Aftermath::Dies(ms) => self.die(Duration::from_millis(ms)),
+        }
+        Ok(())
+    }
+
+    /// What it can do, as its agent says.
+    pub fn capabilities(&self) -> Capabilities {
+        let core = self.core();
+        let words = [
+            CAPABILITY_ORDER,
+            CAPABILITY_FIREWALL,
+            CAPABILITY_BLOCKING_LIST,
+            CAPABILITY_SUSPEND,
+            CAPABILITY_JOBS_ON_DISK,
+        ];
+        Capabilities {
+            id: self.0.id,
+            boot_id: core.state.boot_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: words.map(str::to_owned).to_vec(),
+            self_fence_seconds: core.config.self_fence_seconds,
+        }
+    }
+
+    /// Ends its work, and waits for that. Nothing is lost: what had begun is found interrupted at the next start.
+    pub async fn shutdown(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        // A panic under the lock leaves at worst a state that was not stored, which the next start reads anew.
+        self.0.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.0.bearer.as_deref()
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        self.0.life.borrow().clone()
+    }
+
+    pub(crate) fn lives(&self) -> watch::Receiver<Life> {
+        self.0.life.subscribe()
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.clone()
+    }
+
+    /// The state, while this life lasts.
+    pub(crate) fn core_of(&self, life: &Life) -> Option<MutexGuard<'_, Core>> {
+        let core = self.core();
+        if life.end.is_cancelled() { None } else { Some(core) }
+    }
+
+    /// Hands an accepted job to a worker of the life that accepted it. Where the original's queue is full, returns when
+    /// there is room.
+    pub(crate) async fn hand_over(&self, life: &Life, accepted: &Accepted) {
+        if accepted.wants_worker {
+            self.start_workers(life, vec![accepted.subject]);
+        }
+        let mut changes = self.changes();
+        let full = |host: &Self| {
+            host.core().state.jobs.position(accepted.subject, &accepted.job) >= QUEUE_LIMIT
+        };
+        while full(self) && changes.changed().await.is_ok() {}
+    }
+
+    /// Puts a firewall in force, whole or not at all, even when the one who asked goes away meanwhile.
+    pub(crate) async fn change_firewall(
+        &self,
+        change: FirewallChange,
+    ) -> Result<FirewallState, FirewallError> {
+        let (host, life) = (self.clone(), self.life());
+        let work = async move {
+            let change = host.apply_firewall(&life, change);
+            life.end.run_until_cancelled(change).await.unwrap_or(Err(FirewallError::Died))
+        };
+        self.0.tasks.spawn(work).await.unwrap_or(Err(FirewallError::Died))
+    }
+
+    /// Stores what is wrong, which no later request can put right: the process ends and reads its state anew.
+    pub(crate) fn storage_failed(&self, error: &StorageError) {
+        tracing::error!(host = %self.0.name, %error, "cannot store, restarting");
+        self.die(RESTART_DELAY);
+    }
+
+    async fn apply_firewall(
+        &self,
+        life: &Life,
+        change: FirewallChange,
+    ) -> Result<FirewallState, FirewallError> {
+        let Ok(_turn) = self.0.firewall.acquire().await else { return Err(FirewallError::Died) };
+        let (applied, course) = {
+            let mut core = self.core();
+            let now = core.now();
+            let applied = changed(&core.state.firewall, change, now)?;
+            let core = &mut *core;
+            (applied, core.driver.begin_firewall(core.faults.now(), &mut core.rng))
+        };
+        let outcome = course.run().await;
+        let mut core = self.core_of(life).ok_or(FirewallError::Died)?;
+        let (firewall, failed) = match outcome {
+            Outcome::Done | Outcome::Ignored => {
+                (Firewall { applied: Some(applied), error: None }, None)
+            }
+            Outcome::Failed(why) => {
+                let applied = core.state.firewall.applied.clone();
+                (Firewall { applied, error: Some(why.clone()) }, Some(why))
+            }
+        };
+        let mut batch = vec![Record::Firewall(Box::new(firewall.clone()))];
+        if failed.is_none() {
+            let effect = core.effect(0, EffectKind::FirewallApplied, None, Cause::default());
+            let effect = Effect { firewall: firewall.revision(), ..effect };
+            batch.push(Record::Effect(Box::new(effect)));
+        }
+        core.commit(batch).map_err(FirewallError::Storage)?;
+        failed.map_or_else(|| Ok(firewall.to_wire()), |why| Err(FirewallError::Failed(why)))
+    }
+
+    fn start_workers(&self, life: &Life, subjects: Vec<Subject>) {
+        for subject in subjects {
+            let (host, life) = (self.clone(), life.clone());
+            self.0.tasks.spawn(async move {
+                life.end.run_until_cancelled(host.work(&life, subject)).await;
+            });
+        }
+    }
+
+    /// Works a queue off, one job after the other.
+    async fn work(&self, life: &Life, subject: Subject) {
+        loop {
+            let begun = match self.core_of(life) {
+                Some(mut core) => core.begin(subject),
+                None => return,
+            };
+            let begun = match begun {
+                Ok(Some(begun)) => begun,
+                Ok(None) => return,
+                Err(error) => return self.storage_failed(&error),
+            };
+            let outcome = begun.course.run().await;
+            let finished = match self.core_of(life) {
+                Some(mut core) => core.finish(begun.job, outcome),
+                None => return,
+            };
+            match finished {
+                Ok(After::Nothing) => {}
+                Ok(After::Die(down)) => return self.die(down),
+                Ok(After::Vanish(guest, after)) => self.vanish_later(life, guest, after),
+                Err(error) => return self.storage_failed(&error),
+            }
+        }
+    }
+
+    fn vanish_later(&self, life: &Life, guest: lochness_api::GuestId, after: Duration) {
+        let (host, life) = (self.clone(), life.clone());
+        self.0.tasks.spawn(async move {
+            let slept = life.end.run_until_cancelled(tokio::time::sleep(after)).await;
+            if slept.is_some()
+                && let Err(error) = host.core().vanish(guest)
+            {
+                host.storage_failed(&error);
+            }
+        });
+    }
+
+    /// The process ends. It comes back after `down`.
+    fn die(&self, down: Duration) {
+        let ended = self.0.life.send_if_modified(|life| {
+            life.end.cancel();
+            std::mem::replace(&mut life.up, false)
+        });
+        if !ended {
+            return;
+        }
+        tracing::info!(host = %self.0.name, ?down, "agent ends");
+        let host = self.clone();
+        self.0.tasks.spawn(async move {
+            host.0.stop.run_until_cancelled(host.come_back(down)).await;
+        });
+    }
+
+    async fn come_back(&self, mut down: Duration) {
+        loop {
+            tokio::time::sleep(down).await;
+            let reopened = self.core().reopen();
+            match reopened {
+                Ok(subjects) => {
+                    let life = Life { up: true, end: self.0.stop.child_token() };
+                    self.start_workers(&life, subjects);
+                    self.0.life.send_replace(life);
+                    tracing::info!(host = %self.0.name, "agent is back");
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(host = %self.0.name, %error, "cannot read state");
+                    down = RESTART_DELAY;
+                }
+            }
+        }
+    }
+}
+
+/// A supervisor waits so long before it starts a failed agent again.
+const RESTART_DELAY: Duration = Duration::from_secs(5);
+
+fn changed(
+    firewall: &Firewall,
+    change: FirewallChange,
+    now: Timestamp,
+) -> Result<Applied, FirewallError> {
+    let applied = match change {
+        FirewallChange::Put(put) => firewall.replaced(put, now),
+        FirewallChange::Patch(patch) => firewall.patched(patch, now),
+    };
+    applied.map_err(FirewallError::Refused)
+}
+
+impl From<StorageError> for FirewallError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}

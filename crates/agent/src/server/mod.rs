@@ -1,0 +1,47 @@
+//! The agent's server, with the simulated driver.
+//!
+//! ```text
+//!             HTTP                          one lock a host
+//!   operator ──────▶ listener ─▶ routes ─▶ ┌──────────────────────────────────────┐
+//!                                          │ core: accept ─▶ fence ─▶ job, queue  │──▶ storage: one batch,
+//!                    worker a busy queue ─▶│ core: begin, finish ─▶ guest, effect │    stored before it is
+//!                       │       ▲          └──────────────────────────────────────┘    true, and before
+//!                       ▼       │                            │                         anyone is answered
+//!                    driver: begin, run                      └──▶ changes: blocking lists wake
+//!
+//!   etcd ◀── registration: host document once, heartbeat under a lease ──▶ self-fencing
+//! ```
+//!
+//! Guarantees: a request that arrives late or twice does nothing (the `fence` module); an answer of 202 is stored; jobs
+//! of a guest run one at a time; an idle host costs a listener and nothing else. Time comes from tokio and from an
+//! injected wall clock, and chance from the host's seed, so that a run can be repeated.
+//!
+//! Deliberately not here: real guests and real firewalls. They belong behind the `driver` module.
+
+mod accept;
+mod config;
+mod core;
+mod driver;
+mod events;
+mod faults;
+mod fence;
+mod firewall;
+mod guests;
+mod history;
+mod host;
+mod jobs;
+mod perform;
+mod record;
+mod routes;
+mod state;
+mod stats;
+mod storage;
+
+pub use self::core::WallClock;
+pub use config::{Compat, Delays, HostConfig, StateWords};
+pub use faults::{Event, FaultRequest, Faults, ReplyFault};
+pub use history::{Effect, EffectKind};
+pub use host::Host;
+pub use routes::router;
+pub use stats::Stats;
+pub use storage::{MemoryDisk, Storage, StorageError, Sync};
