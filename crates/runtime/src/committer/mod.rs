@@ -72,7 +72,7 @@ pub enum Verdict {
 }
 
 /// Limits of a [`Committer`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitterOptions {
     /// Transactions in flight at the start; from there it adapts to the store's latency.
     pub in_flight: usize,

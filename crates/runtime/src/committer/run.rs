@@ -75,7 +75,7 @@ enum End {
 enum Wake {
     Stop,
     Sent(Sent),
-    Taken,
+    Arrived,
     LagPoll,
 }
 
@@ -116,7 +116,7 @@ impl CommitLoop {
 
     /// Works until `token` is cancelled, or the fence has changed.
     pub async fn run(mut self, token: CancellationToken) {
-        let mut taken = Vec::new();
+        let mut arrived = Vec::new();
         loop {
             self.take_up_waiting();
             let pace = self.send_free();
@@ -125,8 +125,8 @@ impl CommitLoop {
                 biased;
                 () = token.cancelled() => Wake::Stop,
                 Some(sent) = self.in_flight.next() => Wake::Sent(sent),
-                count = self.tickets.recv_many(&mut taken, room), if room > 0 => {
-                    if count == 0 { Wake::Stop } else { Wake::Taken }
+                count = self.tickets.recv_many(&mut arrived, room), if room > 0 => {
+                    if count == 0 { Wake::Stop } else { Wake::Arrived }
                 }
                 () = sleep(LAG_POLL), if pace == Pace::HeldUp => Wake::LagPoll,
             };
@@ -138,7 +138,7 @@ impl CommitLoop {
                     return self.stop(&Verdict::Fenced).await;
                 }
                 Wake::Sent(sent) => self.finish(&sent),
-                Wake::Taken => taken.drain(..).for_each(|ticket| self.take_up(ticket)),
+                Wake::Arrived => arrived.drain(..).for_each(|ticket| self.take_up(ticket)),
                 Wake::LagPoll => {}
             }
         }

@@ -74,9 +74,13 @@ fn wide(name: &str, writes: usize) -> Commit {
 }
 
 fn committed(verdict: &Verdict) -> i64 {
-    match verdict {
-        Verdict::Committed { revision } => *revision,
-        other => panic!("not committed: {other:?}"),
+    let Verdict::Committed { revision } = verdict else { panic!("not committed: {verdict:?}") };
+    *revision
+}
+
+fn check_committed<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) {
+    for verdict in verdicts {
+        committed(verdict);
     }
 }
 
@@ -215,7 +219,7 @@ async fn a_commit_that_spoils_its_group_is_found_and_stands_alone() {
     let commits = (0..9).map(|key| puts(&format!("k{key}"))).chain([spoiler]);
     let verdicts = fixture.commit(commits).await;
     assert_eq!(verdicts[9], Verdict::Rejected(KvError::LeaseNotFound));
-    verdicts[..9].iter().for_each(|verdict| drop(committed(verdict)));
+    check_committed(&verdicts[..9]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,7 +243,7 @@ async fn transactions_in_flight_are_bounded() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(fixture.tap.group_sizes().len(), 2, "of up to 28 commits each");
     fixture.tap.turn(Flow::Open);
-    verdicts.join_all().await.iter().for_each(|verdict| drop(committed(verdict)));
+    check_committed(&verdicts.join_all().await);
     assert!(fixture.tap.group_sizes().iter().all(|size| *size <= 28));
 }
 
@@ -295,7 +299,7 @@ async fn whatever_is_delayed_every_key_sees_its_commits_in_the_order_they_were_h
     });
     // A task each: in one task, tokio's budget would let some hand in later than their turn.
     let verdicts = fixture.spawn(commits).join_all().await;
-    verdicts.iter().for_each(|verdict| drop(committed(verdict)));
+    check_committed(&verdicts);
     let mut last = BTreeMap::new();
     for revision in 2..=fixture.store.revision() {
         for event in fixture.store.changes(revision).unwrap() {

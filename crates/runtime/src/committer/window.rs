@@ -49,7 +49,7 @@ impl Window {
     pub(super) fn answered(&mut self, latency: Duration, demand: Demand) {
         let latency = latency.max(NOISE);
         let floor = self.floor.map_or(latency, |floor| {
-            if latency < floor { latency } else { floor + (latency - floor) / FORGET }
+            if latency < floor { latency } else { floor + latency.saturating_sub(floor) / FORGET }
         });
         self.floor = Some(floor);
         if latency >= floor * FAR {

@@ -55,6 +55,10 @@ impl Elector {
                 Err(error) => Err(error),
             };
             match stood {
+                Ok(Some(won)) if token.is_cancelled() => {
+                    let term = Term::new(won);
+                    self.campaign.release(term.fence(), term.lease_id()).await;
+                }
                 Ok(Some(won)) => {
                     self.hold(Term::new(won), &token, &mut lead).await;
                     if started.elapsed() >= self.campaign.options.lease {

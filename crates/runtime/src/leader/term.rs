@@ -88,7 +88,7 @@ impl Term {
         if remaining <= third {
             return None;
         }
-        Some(LONGEST_MUTATION.min(remaining - third.min(MARGIN)))
+        Some(LONGEST_MUTATION.min(remaining.saturating_sub(third.min(MARGIN))))
     }
 
     /// Cancelled when the term is over, however it ended.
@@ -150,7 +150,7 @@ mod tests {
     async fn in_the_last_third_of_the_lease_no_mutation_starts() {
         for lease in [3, 15].map(Duration::from_secs) {
             let term = term(lease);
-            advance(lease * 2 / 3 - Duration::from_millis(1)).await;
+            advance((lease * 2 / 3).saturating_sub(Duration::from_millis(1))).await;
             let budget = term.mutation_budget().expect("two thirds are not over");
             assert!(budget < term.remaining(), "{lease:?}: {budget:?}");
             advance(Duration::from_millis(1)).await;

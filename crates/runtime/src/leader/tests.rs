@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use lochness_kv::{Compare, Fault, Kv, MemoryKv, Op, OpKind, RangeRequest, Txn};
+use lochness_kv::{Compare, Fault, Kv, MemoryKv, Op, OpInfo, OpKind, RangeRequest, Txn};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep, timeout};
@@ -174,6 +174,22 @@ async fn the_last_to_resign_leaves_nothing_behind() {
     process.token.cancel();
     process.running.join_next().await.expect("it runs").unwrap();
     assert_eq!(holder(&store).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_to_end_while_it_wins_does_not_lead_and_leaves_nothing() {
+    let store = MemoryKv::new();
+    let diary = Diary::default();
+    let slow = |op: &OpInfo| {
+        if op.kind == OpKind::Txn { Fault::Delay(LEASE / 10) } else { Fault::None }
+    };
+    store.set_fault(Box::new(slow));
+    let mut process = Process::start(&store, 0, &diary);
+    process.tap.sent(1).await;
+    process.token.cancel();
+    process.running.join_next().await.expect("it runs").unwrap();
+    assert!(locked(&diary).is_empty());
+    assert_eq!((holder(&store).await, store.revision()), (None, 3));
 }
 
 /// The process is stopped past its lease; when it goes on, what it leads must not run before it knows.

@@ -71,6 +71,7 @@ impl Assembler {
 }
 
 /// Whether more of the newest revision may follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tail {
     Whole,
     Open,

@@ -100,7 +100,7 @@ impl Reader {
     /// The next message, asked for if it does not come by itself.
     async fn next(&mut self) -> Result<WatchBatch, End> {
         if let Ok(message) = timeout(self.idle_timeout, self.stream.next()).await {
-            return message.map_err(ended);
+            return message.map_err(|error| ended(&error));
         }
         let idle = self.idle_timeout;
         let answer = timeout(idle, async {
@@ -108,7 +108,7 @@ impl Reader {
             self.stream.next().await
         });
         match answer.await {
-            Ok(message) => message.map_err(ended),
+            Ok(message) => message.map_err(|error| ended(&error)),
             Err(_) => Err(End::Resume(format!("no sign of life for {:?}", idle * 2))),
         }
     }
@@ -140,7 +140,7 @@ impl Reader {
 }
 
 /// What the end of a stream means.
-pub(super) fn ended(error: KvError) -> End {
+pub(super) fn ended(error: &KvError) -> End {
     match error {
         KvError::Compacted(_) => End::Relist(Relist::Compacted),
         KvError::Unknown(_)

@@ -228,8 +228,8 @@ impl Course {
         let opening = timeout(self.options.request_timeout, self.kv.watch(request)).await;
         let stream = opening
             .map_err(|_| End::Resume("the watch could not be opened in time".to_owned()))?
-            .map_err(ended)?;
-        let header = self.probe().await.map_err(ended)?;
+            .map_err(|error| ended(&error))?;
+        let header = self.probe().await.map_err(|error| ended(&error))?;
         if header.cluster_id != view.cluster || header.revision < view.seen {
             return Err(End::Relist(Relist::StoreChanged));
         }

@@ -45,7 +45,7 @@ impl Candidate {
 
     async fn leads(&mut self) -> Term {
         let term = timeout(PATIENCE, self.term.wait_for(Option::is_some)).await;
-        term.expect("leads in time").unwrap().clone().expect("waited for")
+        term.expect("leads in time").expect("its sender lives").clone().expect("waited for")
     }
 }
 

@@ -156,7 +156,7 @@ impl Fixture {
     }
 
     async fn check_equal(&self) {
-        let all = self.kv.range(RangeRequest::prefix("p/")).await.unwrap();
+        let all = self.kv.range(RangeRequest::prefix("p/")).await.expect("etcd answers");
         let all: BTreeMap<_, _> = all.kvs.into_iter().map(|kv| (kv.key, kv.mod_revision)).collect();
         assert!(self.seen.borrow().view == all, "the view differs from etcd");
     }
