@@ -145,6 +145,7 @@ impl Document for Hypervisor {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Limits {
     size: u64,
     cpu: u32,

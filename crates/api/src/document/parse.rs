@@ -142,13 +142,12 @@ impl<'a> Fields<'a> {
 
     /// A field that is a text.
     pub(crate) fn text(&mut self, name: &str, faults: &mut Faults) -> Option<Cow<'a, str>> {
-        match self.take(name)? {
-            Node::Text(text) => Some(text),
-            node => {
-                self.wrong_type(name, "a text", &node, faults);
-                None
-            }
+        let node = self.take(name)?;
+        if let Node::Text(text) = node {
+            return Some(text);
         }
+        self.wrong_type(name, "a text", &node, faults);
+        None
     }
 
     /// A field whose text `parse` understands; its error is the reason.
@@ -187,31 +186,28 @@ impl<'a> Fields<'a> {
 
     /// A field that is an object.
     pub(crate) fn object(&mut self, name: &str, faults: &mut Faults) -> Option<Fields<'a>> {
-        match self.take(name)? {
-            Node::Object(entries) => Some(Fields { path: self.path(name), entries }),
-            node => {
-                self.wrong_type(name, "an object", &node, faults);
-                None
-            }
+        let node = self.take(name)?;
+        if let Node::Object(entries) = node {
+            return Some(Fields { path: self.path(name), entries });
         }
+        self.wrong_type(name, "an object", &node, faults);
+        None
     }
 
     /// A field that is an array of objects; one that is not given is empty.
     pub(crate) fn objects(&mut self, name: &str, faults: &mut Faults) -> Vec<Fields<'a>> {
-        let elements = match self.take(name) {
-            None => return Vec::new(),
-            Some(Node::List(elements)) => elements,
-            Some(node) => {
-                self.wrong_type(name, "an array", &node, faults);
-                return Vec::new();
-            }
+        let Some(node) = self.take(name) else { return Vec::new() };
+        let Node::List(elements) = node else {
+            self.wrong_type(name, "an array", &node, faults);
+            return Vec::new();
         };
         let mut objects = Vec::with_capacity(elements.len());
         for (index, element) in elements.into_iter().enumerate() {
             let path = format!("{}[{index}]", self.path(name));
-            match element {
-                Node::Object(entries) => objects.push(Fields { path, entries }),
-                node => faults.push(path, format!("must be an object, is {}", node.type_name())),
+            if let Node::Object(entries) = element {
+                objects.push(Fields { path, entries });
+            } else {
+                faults.push(path, format!("must be an object, is {}", element.type_name()));
             }
         }
         objects

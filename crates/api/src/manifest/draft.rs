@@ -131,10 +131,8 @@ impl Draft {
         }
         let given = id.filter(|id| !matches!(id.node, Node::Null));
         if let Some(id) = given {
-            let uuid = match &id.node {
-                Node::Text(text) => Uuid::parse_str(text).ok(),
-                _ => None,
-            };
+            let uuid =
+                if let Node::Text(text) = &id.node { Uuid::parse_str(text).ok() } else { None };
             if uuid.is_none() {
                 faults.push(self.place(id.place), "metadata.id must be a UUID");
             }
@@ -177,14 +175,12 @@ impl Draft {
     }
 
     fn read_texts(&mut self, prefix: &str, tree: Tree, faults: &mut Faults<'_>) {
-        let fields = match tree.node {
-            Node::Object(fields) => fields,
-            Node::Null => return,
-            node => {
-                let message = format!("must be a mapping, is {}", node.type_name());
+        let Node::Object(fields) = tree.node else {
+            if !matches!(tree.node, Node::Null) {
+                let message = format!("must be a mapping, is {}", tree.node.type_name());
                 faults.push(self.place(tree.place), message);
-                return;
             }
+            return;
         };
         for (mut name, value) in unique(self.at.source, fields, faults) {
             name.text.insert_str(0, prefix);

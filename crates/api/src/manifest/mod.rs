@@ -21,7 +21,7 @@ use crate::{FieldError, Invalid, Key, Kind};
 /// The `apiVersion` of all manifests.
 pub const API_VERSION: &str = "lochness/v1";
 
-/// The namespace of ids that are made of names. It is the UUIDv5 of `lochness` in the DNS namespace, and never changes.
+/// The namespace of ids that are made of names. It is the version 5 UUID of `lochness` in the DNS namespace, and never changes.
 pub const NAMESPACE: Uuid = Uuid::from_u128(0xc7df_d165_19e9_56da_8b38_c8cd_ef7f_3989);
 
 /// One file, or whatever its text came from.
@@ -99,7 +99,7 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// The id of an object that is declared by name: UUIDv5 of `<Kind>/<name>` in [`NAMESPACE`].
+/// The id of an object that is declared by name: the version 5 UUID of `<Kind>/<name>` in [`NAMESPACE`].
 pub fn id_of(kind: Kind, name: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{kind}/{name}").as_bytes())
 }

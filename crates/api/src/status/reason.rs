@@ -212,7 +212,6 @@ pub enum Reason {
 
 impl Reason {
     /// The word in documents.
-    #[expect(clippy::too_many_lines, reason = "one line a word")]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",

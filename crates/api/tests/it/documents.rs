@@ -276,3 +276,53 @@ fn subnets_survive_a_round_trip() {
     assert_eq!(parse::<Subnet>(&subnet.to_json()), subnet);
     assert_eq!(subnet.netmask_hex(), None);
 }
+
+/// Each field of each kind, in the spelling that is written.
+#[test]
+fn every_field_that_is_given_is_written_again() {
+    let metadata = json!({"name": "n", "label/a": "b", "user_data": "x", "empty": ""});
+    let resources = json!({"memory": 1, "disk": 2, "cpu": 3});
+    let documents = [
+        (
+            Kind::Guest,
+            json!({
+                "type": "kvm", "flavor": OTHER, "hypervisor": OTHER, "network": OTHER, "subnet": OTHER, "fwgroup": OTHER,
+                "vlangroup": OTHER, "mac": "02:00:00:00:00:0a", "ip": "10.0.0.1", "bridge": "br0", "state": "suspended",
+                "reboot": "7", "restart": "never",
+            }),
+        ),
+        (Kind::Flavor, json!({"image": OTHER, "memory": 1, "disk": 2, "cpu": 3})),
+        (Kind::Image, json!({"source": "http://x/y", "sha256": "a".repeat(64), "format": "qcow2"})),
+        (Kind::Network, json!({})),
+        (
+            Kind::Subnet,
+            json!({
+                "network": OTHER, "gateway": "10.0.0.1", "cidr": "10.0.0.0/24", "start": "10.0.0.2", "end": "10.0.0.9",
+            }),
+        ),
+        (
+            Kind::FwGroup,
+            json!({"rules": [
+                {"source": "10.0.0.0/8", "portStart": 1, "portEnd": 9, "protocol": "udp", "action": "reject", "x": 1},
+                {"group": OTHER, "protocol": "icmpv6", "action": "deny"},
+            ]}),
+        ),
+        (Kind::VlanGroup, json!({"description": "d"})),
+        (
+            Kind::Hypervisor,
+            json!({
+                "ip": "fd00::1", "netmask": "ffff::", "gateway": "fd00::2", "mac": "02:00:00:00:00:0b",
+                "total_resources": resources, "available_resources": resources,
+            }),
+        ),
+    ];
+    for (kind, mut document) in documents {
+        document["id"] = ID.into();
+        document["metadata"] = metadata.clone();
+        document["unknown"] = json!({"x": [null, ""]});
+        let written = lochness_api::document::normalize(kind, ID, document.to_string().as_bytes());
+        assert_eq!(written, Ok(document), "{kind}");
+    }
+    let vlan = json!({"tag": 7, "description": "d", "unknown": 1});
+    assert_eq!(Vlan::parse("7", vlan.to_string().as_bytes()).unwrap().to_json(), vlan);
+}

@@ -3,6 +3,7 @@
 
 mod digests;
 mod documents;
+mod examples;
 mod keys;
 mod manifests;
 mod properties;

@@ -1,5 +1,7 @@
 //! Manifests: strict, all errors at once with their places, and the same ids everywhere.
 
+use std::fmt::Write as _;
+
 use lochness_api::document::Kind;
 use lochness_api::manifest::{self, Manifest, Source};
 use lochness_api::{Invalid, Prefix};
@@ -257,7 +259,7 @@ fn deep_nesting_and_alias_bombs_are_errors() {
     errors(&"- ".repeat(1024 * 1024));
     let mut bomb = String::from("a0: &a0 [x, x]\n");
     for level in 1..40 {
-        bomb += &format!("a{level}: &a{level} [*a{0}, *a{0}, *a{0}]\n", level - 1);
+        writeln!(bomb, "a{level}: &a{level} [*a{0}, *a{0}, *a{0}]", level - 1).unwrap();
     }
     errors(&bomb);
 }

@@ -49,7 +49,7 @@ fn fields(value: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<Stri
         6 => select(vec![
             "metadata", "flavor", "image", "network", "subnet", "memory", "disk", "cpu", "cidr", "start", "end", "gateway",
             "rules", "source", "portStart", "portEnd", "protocol", "action", "ip", "mac", "state", "restart", "reboot",
-            "name", "place", "total_resources", "available_resources", "description", "type", "hypervisor",
+            "name", "place", "total_resources", "available_resources", "description", "type", "hypervisor", "bridge", "fwgroup", "vlangroup", "sha256", "format",
         ]).prop_map(str::to_owned),
         1 => "\\PC{0,6}",
     ];

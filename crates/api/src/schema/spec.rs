@@ -1,106 +1,16 @@
-//! JSON Schemas of manifests, made from the types of this module.
-//!
-//! The parser of manifests walks the same schemas to know which fields exist and which are references, so what an editor
-//! checks and what is accepted cannot drift apart. Ranges and spellings are the documents' to judge.
+//! The fields of manifests, as types whose only use is their schema. Doc comments become descriptions.
+
+#![expect(dead_code, reason = "nobody builds these types; only their schemas are used")]
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
-use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema};
-use serde_json::{Value, json};
-
-use crate::Kind;
-use crate::manifest::API_VERSION;
-
-/// The extension by which a schema says that a text names an object of a kind.
-pub(crate) const REFERENCE: &str = "x-lochness-kind";
-
-static SPECS: LazyLock<BTreeMap<Kind, Value>> = LazyLock::new(|| {
-    Kind::ALL.into_iter().map(|kind| (kind, Value::from(generate_spec(kind)))).collect()
-});
-
-/// The JSON Schema (draft 2020-12) of a kind's manifests.
-pub fn of(kind: Kind) -> Value {
-    let mut schema = json!({ "$schema": "https://json-schema.org/draft/2020-12/schema" });
-    let fields = manifest(kind);
-    if let (Value::Object(schema), Value::Object(fields)) = (&mut schema, fields) {
-        schema.extend(fields);
-    }
-    schema
-}
-
-/// The JSON Schema of files that mix kinds.
-pub fn of_all() -> Value {
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Manifest",
-        "description": "One object of Loch Ness",
-        "oneOf": Kind::ALL.map(manifest),
-    })
-}
-
-/// The schema of a kind's `spec`.
-pub(crate) fn spec(kind: Kind) -> &'static Value {
-    &SPECS[&kind]
-}
-
-fn manifest(kind: Kind) -> Value {
-    let metadata = match kind {
-        Kind::Vlan => generate::<VlanMetadata>(),
-        Kind::Guest
-        | Kind::Hypervisor
-        | Kind::Network
-        | Kind::Subnet
-        | Kind::Flavor
-        | Kind::Image
-        | Kind::FwGroup
-        | Kind::VlanGroup => generate::<Metadata>(),
-    };
-    json!({
-        "title": kind.name(),
-        "type": "object",
-        "properties": {
-            "apiVersion": { "const": API_VERSION },
-            "kind": { "const": kind.name() },
-            "metadata": metadata,
-            "spec": spec(kind),
-        },
-        "required": ["apiVersion", "kind", "metadata"],
-        "additionalProperties": false,
-    })
-}
-
-fn generate_spec(kind: Kind) -> Schema {
-    match kind {
-        Kind::Guest => generate::<GuestSpec>(),
-        Kind::Hypervisor => generate::<HypervisorSpec>(),
-        Kind::Network => generate::<NetworkSpec>(),
-        Kind::Subnet => generate::<SubnetSpec>(),
-        Kind::Flavor => generate::<FlavorSpec>(),
-        Kind::Image => generate::<ImageSpec>(),
-        Kind::FwGroup => generate::<FwGroupSpec>(),
-        Kind::Vlan => generate::<VlanSpec>(),
-        Kind::VlanGroup => generate::<VlanGroupSpec>(),
-    }
-}
-
-fn generate<T: JsonSchema>() -> Schema {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.inline_subschemas = true;
-        settings.meta_schema = None;
-    });
-    let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    schema.remove("title");
-    schema
-}
+use schemars::JsonSchema;
 
 /// What a manifest's `metadata` says.
 #[derive(JsonSchema)]
 #[schemars(extend("anyOf" = [{"required": ["name"]}, {"required": ["id"]}]))]
 #[schemars(extend("additionalProperties" = {"type": ["string", "integer", "boolean", "null"]}))]
-#[expect(dead_code, reason = "only its schema is used")]
-struct Metadata {
+pub(super) struct Metadata {
     /// What people call the object; unique a kind. Without `id`, the id is made of it.
     #[schemars(length(min = 1, max = 253))]
     name: Option<String>,
@@ -114,7 +24,7 @@ struct Metadata {
     /// `recreate`: the guest may be placed anew once its host is known to be fenced.
     evacuate: Option<String>,
     /// Guests with a higher one are placed first; 0 by default.
-    priority: Option<i32>,
+    priority: Option<Scalar>,
     /// Labels that the host must have, such as `zone=a,disk=ssd`.
     place: Option<String>,
     /// No mutation of any agent for this object.
@@ -130,8 +40,7 @@ struct Metadata {
 /// What the `metadata` of a VLAN says.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct VlanMetadata {
+pub(super) struct VlanMetadata {
     /// The tag, from 1 to 4094.
     #[schemars(extend("type" = ["integer", "string"]))]
     name: u16,
@@ -140,18 +49,25 @@ struct VlanMetadata {
 /// A text, or what becomes one.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
 enum Scalar {
     Text(String),
     Number(i64),
     Flag(bool),
 }
 
+/// A value of the configuration, in any form that its text can have.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+enum Setting {
+    Text(String),
+    Number(f64),
+    Flag(bool),
+}
+
 /// A guest as its owner wants it.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct GuestSpec {
+pub(super) struct GuestSpec {
     /// The agent's guest type, such as `kvm`.
     r#type: Option<String>,
     /// Size and image.
@@ -188,7 +104,6 @@ struct GuestSpec {
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase", inline)]
-#[expect(dead_code, reason = "only its schema is used")]
 enum GuestState {
     Running,
     Stopped,
@@ -197,7 +112,6 @@ enum GuestState {
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "kebab-case", inline)]
-#[expect(dead_code, reason = "only its schema is used")]
 enum Restart {
     Always,
     OnFailure,
@@ -207,8 +121,7 @@ enum Restart {
 /// A size of guests, and their image.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct FlavorSpec {
+pub(super) struct FlavorSpec {
     /// Image of the disk.
     #[schemars(extend("x-lochness-kind" = "Image"))]
     image: String,
@@ -225,8 +138,7 @@ struct FlavorSpec {
 /// A disk image, and where it comes from.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct ImageSpec {
+pub(super) struct ImageSpec {
     /// URL that hosts fetch.
     source: String,
     /// What the fetched bytes must have.
@@ -238,7 +150,6 @@ struct ImageSpec {
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase", inline)]
-#[expect(dead_code, reason = "only its schema is used")]
 enum Format {
     Raw,
     Qcow2,
@@ -247,13 +158,12 @@ enum Format {
 /// A set of subnets; they say that they belong to it.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-struct NetworkSpec {}
+pub(super) struct NetworkSpec {}
 
 /// A range of addresses.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct SubnetSpec {
+pub(super) struct SubnetSpec {
     /// The network that it belongs to.
     #[schemars(extend("x-lochness-kind" = "Network"))]
     network: String,
@@ -270,8 +180,7 @@ struct SubnetSpec {
 /// What may reach the guests of the group.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct FwGroupSpec {
+pub(super) struct FwGroupSpec {
     /// Judged in their order; what no rule accepts is dropped.
     rules: Option<Vec<RuleSpec>>,
 }
@@ -279,7 +188,6 @@ struct FwGroupSpec {
 /// What is not given matches everything.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields, rename_all = "camelCase")]
-#[expect(dead_code, reason = "only its schema is used")]
 struct RuleSpec {
     /// Addresses that the rule is about.
     source: Option<String>,
@@ -298,7 +206,6 @@ struct RuleSpec {
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase", inline)]
-#[expect(dead_code, reason = "only its schema is used")]
 enum ProtocolName {
     Tcp,
     Udp,
@@ -308,7 +215,6 @@ enum ProtocolName {
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase", inline)]
-#[expect(dead_code, reason = "only its schema is used")]
 enum ActionName {
     Accept,
     Deny,
@@ -318,8 +224,7 @@ enum ActionName {
 /// A VLAN.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct VlanSpec {
+pub(super) struct VlanSpec {
     /// For people.
     description: Option<String>,
 }
@@ -327,8 +232,7 @@ struct VlanSpec {
 /// A set of VLANs.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct VlanGroupSpec {
+pub(super) struct VlanGroupSpec {
     /// For people.
     description: Option<String>,
     /// Tags, from 1 to 4094.
@@ -338,8 +242,7 @@ struct VlanGroupSpec {
 /// A host. Its agent tells the rest.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct HypervisorSpec {
+pub(super) struct HypervisorSpec {
     /// Where its agent listens, unless its heartbeat says otherwise.
     ip: Option<String>,
     /// Of `ip`.
@@ -361,7 +264,6 @@ struct HypervisorSpec {
 /// MB, MB and cores.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
 struct ResourcesSpec {
     /// MB.
     memory: Option<u64>,
@@ -374,28 +276,27 @@ struct ResourcesSpec {
 /// What lies under `hypervisors/<id>/config/`.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
 struct ConfigSpec {
     /// No mutation of its agent.
-    pause: Option<Scalar>,
+    pause: Option<Setting>,
     /// No new guests.
-    cordon: Option<Scalar>,
+    cordon: Option<Setting>,
     /// No new guests, and those that may move do.
-    drain: Option<Scalar>,
+    drain: Option<Setting>,
     /// A person or a script says that its guests cannot run any more.
-    fenced: Option<Scalar>,
+    fenced: Option<Setting>,
     /// Who makes its firewall.
-    firewall: Option<Scalar>,
+    firewall: Option<Setting>,
     /// Instead of the cluster's.
-    overcommit_cpu: Option<f64>,
+    overcommit_cpu: Option<Setting>,
     /// Instead of the cluster's.
-    overcommit_memory: Option<f64>,
+    overcommit_memory: Option<Setting>,
     /// Instead of the cluster's.
-    overcommit_disk: Option<f64>,
+    overcommit_disk: Option<Setting>,
     /// MB that are kept for the host itself.
-    reserve_memory: Option<u64>,
+    reserve_memory: Option<Setting>,
     /// Where its agent listens.
-    agent_port: Option<u16>,
+    agent_port: Option<Setting>,
     /// Whether its agent speaks TLS.
-    agent_tls: Option<Scalar>,
+    agent_tls: Option<Setting>,
 }
