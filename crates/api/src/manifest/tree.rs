@@ -61,6 +61,9 @@ impl Node {
     }
 }
 
+/// Nodes that anchors keep and aliases repeat; a bomb is noticed in milliseconds.
+const ALIAS_LIMIT: usize = 100_000;
+
 /// Reads all documents of a source; empty ones are skipped.
 ///
 /// # Errors
@@ -77,9 +80,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<Tree>, (Place, String)> {
             max_nodes: NODE_LIMIT,
             max_events: 2 * NODE_LIMIT,
             max_documents: NODE_LIMIT,
+            max_recorded_anchor_events: ALIAS_LIMIT,
             max_total_scalar_bytes: SOURCE_LIMIT,
             max_total_comment_bytes: SOURCE_LIMIT,
         },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIAS_LIMIT },
         // Found by us, all of them, with their places.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,

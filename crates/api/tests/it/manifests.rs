@@ -318,3 +318,13 @@ proptest! {
         let _ = manifest::parse("m", &text);
     }
 }
+
+#[test]
+fn a_file_may_hold_thousands_of_manifests() {
+    let mut text = String::new();
+    for number in 0..5_000 {
+        text.push_str("---");
+        text.push_str(&GUEST.replace("web-1", &format!("web-{number}")));
+    }
+    assert_eq!(manifest::parse("a.yaml", &text).unwrap().len(), 5_000);
+}
