@@ -168,11 +168,180 @@ impl Fence {
         }
     }
 
+    /// How many guests have a number.
+    pub(crate) fn len(&self) -> usize {
+        self.marks.len()
+    }
+
     /// The records that rebuild this fence.
     pub(crate) fn records(&self) -> impl Iterator<Item = FenceRecord> {
         let epoch = self.epoch.map(FenceRecord::Epoch);
         let floor = self.floor.map(FenceRecord::Floor);
         let marks = self.marks.iter().map(|(guest, mark)| FenceRecord::Mark(*guest, mark.clone()));
         epoch.into_iter().chain(floor).chain(marks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// One thing that happens to a host under test. Guests, orders and jobs are small numbers, so that they meet.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// A request arrives. Its job is `order` itself, or another one that stole the number.
+        Request { guest: u8, order: u8, stolen: bool },
+        /// A request without order arrives.
+        Bare { guest: u8 },
+        /// The guest's newest job was a delete, and is done.
+        Gone { guest: u8 },
+        /// Time passes, and tombstones are folded.
+        Hours(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0u8..3, 0u8..12, prop::bool::weighted(0.1))
+                .prop_map(|(guest, order, stolen)| Step::Request { guest, order, stolen }),
+            1 => (0u8..3).prop_map(|guest| Step::Bare { guest }),
+            3 => (0u8..3).prop_map(|guest| Step::Gone { guest }),
+            2 => (0u8..40).prop_map(Step::Hours),
+        ];
+        prop::collection::vec(step, 1..60)
+    }
+
+    fn guest(number: u8) -> GuestId {
+        GuestId::new(Uuid::from_u128(u128::from(number) + 1))
+    }
+
+    fn stamp(order: u8, stolen: bool) -> Stamp {
+        let job = u128::from(order) + if stolen { 1000 } else { 500 };
+        Stamp { order: Order::new(1, u64::from(order)), job: JobId::new(Uuid::from_u128(job)) }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_arrives_late_or_twice_the_accepted_orders_of_a_guest_only_rise(steps in steps()) {
+            let mut fence = Fence::default();
+            let mut now = Timestamp::UNIX_EPOCH;
+            let mut accepted: BTreeMap<u8, Vec<Stamp>> = BTreeMap::new();
+            let mut here: BTreeMap<u8, bool> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Request { guest: number, order, stolen } => {
+                        let stamp = stamp(order, stolen);
+                        let is_here = here.get(&number).copied().unwrap_or_default();
+                        let presence = if is_here { Presence::Here } else { Presence::Absent };
+                        let before = accepted.entry(number).or_default();
+                        match fence.admit(guest(number), presence, Some(stamp)) {
+                            Admission::Accept => {
+                                prop_assert!(before.iter().all(|old| old.order < stamp.order));
+                                let mark = Mark {
+                                    order: stamp.order, job: stamp.job,
+                                    remote: Some(stamp.job.to_string()), gone_at: None,
+                                };
+                                fence.apply(FenceRecord::Mark(guest(number), mark));
+                                prop_assert!(fence.is_current(guest(number), Some(stamp.order)));
+                                before.push(stamp);
+                                here.insert(number, true);
+                            }
+                            Admission::Repeat(remote) => {
+                                prop_assert_eq!(before.last(), Some(&stamp));
+                                prop_assert_eq!(remote, Some(stamp.job.to_string()));
+                            }
+                            Admission::Stale(seen) => prop_assert!(stamp.order <= seen),
+                        }
+                    }
+                    Step::Bare { guest: number } => {
+                        let is_here = here.get(&number).copied().unwrap_or_default();
+                        let presence = if is_here { Presence::Here } else { Presence::Absent };
+                        let admitted = fence.admit(guest(number), presence, None);
+                        if !accepted.get(&number).is_none_or(Vec::is_empty) {
+                            prop_assert!(matches!(admitted, Admission::Stale(_)), "{admitted:?}");
+                        }
+                    }
+                    Step::Gone { guest: number } => {
+                        if here.insert(number, false) == Some(true)
+                            && let Some(record) = fence.bury(guest(number), now)
+                        {
+                            fence.apply(record);
+                        }
+                    }
+                    Step::Hours(hours) => {
+                        now += SignedDuration::from_hours(i64::from(hours));
+                        for record in fence.fold(now) {
+                            fence.apply(record);
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn a_fence_is_rebuilt_from_its_records(steps in steps()) {
+            let mut fence = Fence::default();
+            for (nth, step) in steps.into_iter().enumerate() {
+                if let Step::Request { guest: number, order, stolen } = step {
+                    let Stamp { order, job } = stamp(order, stolen);
+                    let mark = Mark { order, job, remote: None, gone_at: None };
+                    fence.apply(FenceRecord::Mark(guest(number), mark));
+                    fence.apply(FenceRecord::Floor(order));
+                    fence.apply(FenceRecord::Epoch(Order::new(nth as u64, 0)));
+                }
+            }
+            let mut again = Fence::default();
+            for record in fence.records() {
+                again.apply(record);
+            }
+            prop_assert_eq!(again, fence);
+        }
+    }
+
+    #[test]
+    fn an_epoch_only_rises_and_a_missing_one_is_the_lowest() {
+        let mut fence = Fence::default();
+        let (low, high) = (Order::new(1, 5), Order::new(2, 1));
+        assert_eq!(fence.check_epoch(None), EpochVerdict::Current);
+        assert_eq!(fence.check_epoch(Some(high)), EpochVerdict::Raise(high));
+        fence.apply(FenceRecord::Epoch(high));
+        assert_eq!(fence.check_epoch(Some(high)), EpochVerdict::Current);
+        assert_eq!(fence.check_epoch(Some(low)), EpochVerdict::Old(high));
+        assert_eq!(fence.check_epoch(None), EpochVerdict::Old(high));
+    }
+
+    #[test]
+    fn after_a_day_a_tombstone_is_a_floor_that_still_refuses_what_is_older() {
+        let mut fence = Fence::default();
+        let gone_at = Some(Timestamp::UNIX_EPOCH);
+        let Stamp { order, job } = stamp(5, false);
+        fence.apply(FenceRecord::Mark(guest(0), Mark { order, job, remote: None, gone_at }));
+        let almost = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(23);
+        assert_eq!(fence.fold(almost), []);
+        for record in fence.fold(Timestamp::UNIX_EPOCH + TOMBSTONE_LIFE) {
+            fence.apply(record);
+        }
+        assert_eq!(fence.len(), 0);
+        let late = fence.admit(guest(0), Presence::Absent, Some(stamp(5, false)));
+        assert_eq!(late, Admission::Stale(order));
+        assert_eq!(fence.admit(guest(1), Presence::Absent, None), Admission::Stale(order));
+        let newer = fence.admit(guest(1), Presence::Absent, Some(stamp(6, false)));
+        assert_eq!(newer, Admission::Accept);
+        // A guest that was here before there were orders is not unknown.
+        assert_eq!(fence.admit(guest(2), Presence::Here, Some(stamp(2, false))), Admission::Accept);
+    }
+
+    #[test]
+    fn a_job_that_waited_is_not_begun_when_a_newer_order_came() {
+        let mut fence = Fence::default();
+        let Stamp { order, job } = stamp(6, false);
+        fence.apply(FenceRecord::Mark(guest(0), Mark { order, job, remote: None, gone_at: None }));
+        assert!(!fence.is_current(guest(0), Some(stamp(5, false).order)));
+        assert!(!fence.is_current(guest(0), None));
+        assert!(fence.is_current(guest(0), Some(order)));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use lochness_api::HypervisorId;
+use lochness_api::document::Resources;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -156,6 +157,11 @@ impl Host {
         Ok(())
     }
 
+    /// What it has.
+    pub(crate) fn total_resources(&self) -> Resources {
+        self.core().config.total_resources
+    }
+
     /// What it can do, as its agent says.
     pub fn capabilities(&self) -> Capabilities {
         let core = self.core();
@@ -207,6 +213,23 @@ impl Host {
     pub(crate) fn core_of(&self, life: &Life) -> Option<MutexGuard<'_, Core>> {
         let core = self.core();
         if life.end.is_cancelled() { None } else { Some(core) }
+    }
+
+    /// Stops the guests that may be placed anew elsewhere; when the agent is down, as soon as it is back.
+    pub(crate) async fn self_fence(&self) {
+        let mut lives = self.lives();
+        // Only the end of all hosts closes the channel.
+        if lives.wait_for(|life| life.up).await.is_ok() {
+            let fenced = self.core().self_fence();
+            if let Err(error) = fenced {
+                self.storage_failed(&error);
+            }
+        }
+    }
+
+    /// The host's lease lives again.
+    pub(crate) fn lease_proven(&self) {
+        self.core().lease_proven();
     }
 
     /// Hands an accepted job to a worker of the life that accepted it. Where the original's queue is full, returns when

@@ -9,7 +9,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::fence::Fence;
 use super::record::Record;
+use super::state::State;
 
 /// A log below this many records is never worth a rewrite.
 const REWRITE_FLOOR: usize = 1_000;
@@ -130,6 +132,16 @@ impl Storage {
         self.appended = records.len();
         Ok(())
     }
+}
+
+/// Forgets epoch, floor and orders of a host whose agent does not run: for a number that was poisoned. Everything else
+/// stays. The answer is how many guests had an order.
+pub fn reset_fence(mut storage: Storage) -> Result<usize, StorageError> {
+    let mut state = State::of(storage.load()?);
+    let orders = state.fence.len();
+    state.fence = Fence::default();
+    storage.rewrite(&state.records())?;
+    Ok(orders)
 }
 
 impl MemoryDisk {

@@ -1,0 +1,223 @@
+//! The command line of `lochness-agent`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use lochness_api::HypervisorId;
+
+/// The agent of a hypervisor: carries out what the Loch Ness operator asks.
+#[derive(Debug, Parser)]
+#[command(name = "lochness-agent", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: Run,
+}
+
+/// What else it can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Forget the epoch and all orders that were seen, for a number that was poisoned. The agent must not run.
+    ResetFence(ResetFence),
+}
+
+/// `lochness-agent reset-fence`.
+#[derive(Debug, Args)]
+pub(crate) struct ResetFence {
+    /// Where the agent keeps its state.
+    #[arg(long, env = "LOCHNESS_AGENT_STATE_DIR")]
+    pub(crate) state_dir: PathBuf,
+    /// The host's id.
+    #[arg(long, conflicts_with = "name", required_unless_present = "name")]
+    pub(crate) id: Option<HypervisorId>,
+    /// The host's name, from which its id is made.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+}
+
+/// `lochness-agent`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) host: HostArguments,
+    #[command(flatten)]
+    pub(crate) store: StoreArguments,
+    #[command(flatten)]
+    pub(crate) simulated: SimulatedArguments,
+}
+
+/// Which hosts this process is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Hosts")]
+pub(crate) struct HostArguments {
+    /// The driver below.
+    #[arg(long, value_enum, default_value_t = DriverName::Simulated)]
+    pub(crate) driver: DriverName,
+    /// How many hosts this process is.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) hosts: u32,
+    /// The host's name. For many hosts, see --name-pattern.
+    #[arg(long, conflicts_with = "name_pattern")]
+    pub(crate) name: Option<String>,
+    /// The names of the hosts: %d or %0Nd becomes 1, 2 and so on.
+    #[arg(long, default_value = "host-%02d")]
+    pub(crate) name_pattern: String,
+    /// The host's id, when it is not to be made of its name. For one host only.
+    #[arg(long)]
+    pub(crate) id: Option<HypervisorId>,
+    /// The first host's address; each further host has the next one.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) address_base: IpAddr,
+    /// The port, at every address.
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// Where state is kept, a directory a host. Without it, in memory.
+    #[arg(long, env = "LOCHNESS_AGENT_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Let the disk confirm every change before it is answered.
+    #[arg(long)]
+    pub(crate) fsync: bool,
+    /// Memory of a host, in MB.
+    #[arg(long, default_value_t = 65_536)]
+    pub(crate) memory: u64,
+    /// Disk of a host, in MB.
+    #[arg(long, default_value_t = 1_048_576)]
+    pub(crate) disk: u64,
+    /// Cores of a host.
+    #[arg(long, default_value_t = 16)]
+    pub(crate) cpu: u32,
+    /// A file with the token that requests must carry.
+    #[arg(long)]
+    pub(crate) bearer_file: Option<PathBuf>,
+    /// Promise to stop guests marked `evacuate: recreate` within so many seconds without a living lease.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) self_fence: Option<u64>,
+}
+
+/// Where hosts are registered.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Store")]
+pub(crate) struct StoreArguments {
+    /// The members of etcd. Without them the hosts are not registered.
+    #[arg(long, env = "LOCHNESS_ETCD", value_delimiter = ',')]
+    pub(crate) etcd: Vec<String>,
+    /// What all keys begin with.
+    #[arg(long, env = "LOCHNESS_PREFIX", default_value = "lochness/")]
+    pub(crate) prefix: String,
+    /// How long a heartbeat outlives its agent, in seconds.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) lease: u64,
+    /// The user of etcd's own authentication.
+    #[arg(long, env = "LOCHNESS_ETCD_USER", requires = "etcd_password_file")]
+    pub(crate) etcd_user: Option<String>,
+    /// A file with that user's password.
+    #[arg(long)]
+    pub(crate) etcd_password_file: Option<PathBuf>,
+    /// The authority that signed etcd's certificate, as PEM.
+    #[arg(long)]
+    pub(crate) etcd_ca: Option<PathBuf>,
+    /// The agent's certificate for etcd, as PEM.
+    #[arg(long, requires = "etcd_key")]
+    pub(crate) etcd_cert: Option<PathBuf>,
+    /// The key of that certificate, as PEM.
+    #[arg(long, requires = "etcd_cert")]
+    pub(crate) etcd_key: Option<PathBuf>,
+}
+
+/// How simulated hosts behave.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Simulated driver (times in milliseconds)")]
+pub(crate) struct SimulatedArguments {
+    /// Which protocol: ours, or the original's alone with its traps.
+    #[arg(long, value_enum, default_value_t = CompatName::Lochness)]
+    pub(crate) compat: CompatName,
+    /// Which words the original's sub-agent has for states.
+    #[arg(long, value_enum, default_value_t = StateWordsName::Libvirt)]
+    pub(crate) state_words: StateWordsName,
+    /// To create a guest.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) create_delay: u64,
+    /// To start, resume or suspend one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) start_delay: u64,
+    /// To shut one down, power it off, reboot or restart it.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) shutdown_delay: u64,
+    /// To delete one.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) delete_delay: u64,
+    /// To fetch an image.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) image_delay: u64,
+    /// To put a firewall in force.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) firewall_delay: u64,
+    /// Before every answer.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) reply_delay: u64,
+    /// At most so much is added to each, at random.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) jitter: u64,
+    /// Of a thousand jobs so many fail.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub(crate) failing_jobs: u16,
+    /// Of a thousand requests so many are carried out and never answered.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
+    pub(crate) lost_answers: u16,
+    /// A failed job ends the host's agent, as the original's does; it is back after so long.
+    #[arg(long, value_name = "MILLISECONDS")]
+    pub(crate) failed_job_kills: Option<u64>,
+    /// Chance, repeatable. Without it, chance.
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+/// The drivers that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DriverName {
+    /// Guests are records; work is waiting.
+    Simulated,
+}
+
+/// The protocols that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompatName {
+    /// The original's, with our extensions.
+    Lochness,
+    /// The original's alone.
+    Mistify,
+}
+
+/// The words that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateWordsName {
+    /// `running`, `paused`, `shutoff`, `crashed`.
+    Libvirt,
+    /// `running`, `paused`, `stopped`.
+    Docker,
+    /// `create`, for ever.
+    Echo,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn many_hosts_and_a_subcommand_parse() {
+        let run = ["lochness-agent", "--hosts", "100", "--compat", "mistify", "--etcd", "a:1,b:2"];
+        let parsed = Arguments::parse_from(run);
+        assert_eq!((parsed.run.host.hosts, parsed.run.store.etcd.len()), (100, 2));
+        let reset = ["lochness-agent", "reset-fence", "--state-dir", "/d", "--name", "host-01"];
+        assert!(matches!(Arguments::parse_from(reset).command, Some(Command::ResetFence(_))));
+    }
+}

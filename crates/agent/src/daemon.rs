@@ -1,0 +1,136 @@
+//! The process: opens its hosts, serves and registers them, and ends when it is asked to.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use lochness_agent::server::{
+    AgentServer, Host, MemoryDisk, Registrar, Storage, Sync, WallClock, reset_fence as forget,
+};
+use lochness_api::{HypervisorId, Prefix};
+use lochness_kv::{EtcdConfig, EtcdKv, Pem, Secret, TlsConfig};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Duration;
+
+use crate::args::{HostArguments, ResetFence, Run, StoreArguments};
+use crate::setup::{id_of_name, plan};
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(arguments: &Run) -> anyhow::Result<()> {
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(arguments))
+}
+
+/// Forgets the fence of one host.
+pub(crate) fn reset_fence(arguments: &ResetFence) -> anyhow::Result<()> {
+    let id = match (arguments.id, &arguments.name) {
+        (Some(id), _) => id,
+        (None, Some(name)) => id_of_name(name),
+        (None, None) => bail!("--id or --name is needed"),
+    };
+    let _lock = lock(&arguments.state_dir)?;
+    let directory = host_directory(&arguments.state_dir, id);
+    if !directory.is_dir() {
+        bail!("{} is not there: no such host in this state directory", directory.display());
+    }
+    let orders = forget(Storage::disk(directory, Sync::Disk))?;
+    println!("host {id}: epoch, floor and the orders of {orders} guests are forgotten");
+    Ok(())
+}
+
+async fn serve(arguments: &Run) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let _lock = arguments.host.state_dir.as_deref().map(lock).transpose()?;
+    if arguments.host.state_dir.is_none() {
+        tracing::warn!("no --state-dir: everything is forgotten when this process ends");
+    }
+    let bearer = arguments.host.bearer_file.as_deref().map(read_secret).transpose()?;
+    let seed = arguments.simulated.seed.unwrap_or_else(rand::random);
+    let clock: WallClock = Arc::new(jiff::Timestamp::now);
+    let mut server = AgentServer::new();
+    for planned in plan(arguments, seed, bearer.as_deref())? {
+        let storage = storage(&arguments.host, planned.config.id);
+        let name = planned.config.name.clone();
+        let host = Host::open(planned.config, storage, clock.clone())
+            .with_context(|| format!("state of host {name}"))?;
+        server
+            .serve(host, planned.address)
+            .await
+            .with_context(|| format!("host {name} cannot listen at {}", planned.address))?;
+    }
+    tracing::info!(hosts = server.hosts().len(), seed, "serving");
+    if !arguments.store.etcd.is_empty() {
+        server.register(&Arc::new(registrar(&arguments.store).await?));
+    }
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("ending");
+    server.shutdown().await;
+    Ok(())
+}
+
+async fn registrar(arguments: &StoreArguments) -> anyhow::Result<Registrar> {
+    let pem = |path: &Option<std::path::PathBuf>| path.clone().map(Pem::Path);
+    let tls = TlsConfig {
+        ca: pem(&arguments.etcd_ca),
+        cert: pem(&arguments.etcd_cert),
+        key: pem(&arguments.etcd_key),
+        domain: None,
+    };
+    let config = EtcdConfig {
+        endpoints: arguments.etcd.clone(),
+        user: arguments.etcd_user.clone(),
+        password: match &arguments.etcd_password_file {
+            Some(path) => Secret::new(read_secret(path)?),
+            None => Secret::default(),
+        },
+        tls: (tls.ca.is_some() || tls.cert.is_some()).then_some(tls),
+        ..EtcdConfig::default()
+    };
+    let kv = EtcdKv::connect(config).await.context("etcd")?;
+    let lease = Duration::from_secs(arguments.lease);
+    Ok(Registrar::new(Arc::new(kv), Prefix::new(arguments.prefix.clone()), lease))
+}
+
+fn storage(arguments: &HostArguments, id: HypervisorId) -> Storage {
+    let sync = if arguments.fsync { Sync::Disk } else { Sync::Kernel };
+    match &arguments.state_dir {
+        Some(directory) => Storage::disk(host_directory(directory, id), sync),
+        None => Storage::memory(&MemoryDisk::default()),
+    }
+}
+
+fn host_directory(state_dir: &Path, id: HypervisorId) -> std::path::PathBuf {
+    state_dir.join(id.to_string())
+}
+
+/// Two processes must not write the same state. The lock ends with the process.
+fn lock(state_dir: &Path) -> anyhow::Result<File> {
+    let shown = state_dir.display();
+    std::fs::create_dir_all(state_dir).with_context(|| format!("{shown} cannot be made"))?;
+    let file = File::create(state_dir.join("lock")).with_context(|| format!("{shown}/lock"))?;
+    file.try_lock().with_context(|| format!("{shown} is in use by another agent"))?;
+    Ok(file)
+}
+
+fn read_secret(path: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+/// As many open files as the system lets us have: a host needs a listener, its log and a few connections.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}

@@ -1,0 +1,255 @@
+//! A host in the store: its document once, its heartbeat as long as it lives.
+//!
+//! Guarantees: the host's document is created if it is absent, and never written again; the heartbeat hangs on a lease, is
+//! written only when its content changed or its lease was lost, and is read back after every keepalive, because a store
+//! may answer keepalives of a lease that is gone. While the store is away the host keeps serving. A host that promised
+//! self-fencing keeps it: [`watch_lease`].
+//!
+//! ```text
+//!   (none) ── grant, document, heartbeat ──▶ held ──keepalive, read back──▶ held
+//!      ▲                                       │
+//!      └────────── lease or key gone ──────────┘   no answer: try again, with backoff
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lochness_api::document::Heartbeat;
+use lochness_api::{Key, Prefix};
+use lochness_kv::{Compare, Kv, KvError, LeaseId, Op, RangeRequest, Txn};
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
+
+use super::config::Compat;
+use super::host::Host;
+
+/// So many requests of all hosts of this process are under way at once, so that a thousand that start do not storm etcd.
+const IN_FLIGHT: usize = 64;
+/// While the store gives no answer, the next attempt comes after this,
+const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// then after twice as long, up to this.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Where and how hosts register.
+pub struct Registrar {
+    kv: Arc<dyn Kv>,
+    prefix: Prefix,
+    lease: Duration,
+    in_flight: Semaphore,
+}
+
+/// A lease that is held, with what hangs on it.
+struct Session {
+    lease: LeaseId,
+    written: Bytes,
+}
+
+impl Registrar {
+    /// Registers hosts under `prefix`, each with a lease of `lease`, kept alive every third of it.
+    pub fn new(kv: Arc<dyn Kv>, prefix: Prefix, lease: Duration) -> Self {
+        Self { kv, prefix, lease, in_flight: Semaphore::new(IN_FLIGHT) }
+    }
+
+    /// One request to the store, which must end within a third of the lease.
+    async fn ask<T>(
+        &self,
+        request: impl Future<Output = Result<T, KvError>>,
+    ) -> Result<T, KvError> {
+        let bounded = async {
+            let _permit = self.in_flight.acquire().await;
+            request.await
+        };
+        let late = || KvError::Unknown("no answer within a third of the lease".to_owned());
+        timeout(self.lease / 3, bounded).await.unwrap_or_else(|_| Err(late()))
+    }
+}
+
+/// Keeps a host registered, for ever.
+pub(super) async fn register(registrar: &Registrar, host: &Host, address: SocketAddr) {
+    // Nothing is known of leases of former processes; guests of theirs had no more time than this one gives.
+    let (proofs, proven) = watch::channel(Instant::now());
+    tokio::join!(
+        biased;
+        keep_heartbeat(registrar, host, address, &proofs),
+        watch_lease(host, proven)
+    );
+}
+
+async fn keep_heartbeat(
+    registrar: &Registrar,
+    host: &Host,
+    address: SocketAddr,
+    proofs: &watch::Sender<Instant>,
+) {
+    let mut lives = host.lives();
+    loop {
+        let life = lives.borrow_and_update().clone();
+        if life.up {
+            let beating = beat(registrar, host, address, proofs);
+            life.end.run_until_cancelled(beating).await;
+        }
+        if lives.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The heartbeat of one life.
+async fn beat(
+    registrar: &Registrar,
+    host: &Host,
+    address: SocketAddr,
+    proofs: &watch::Sender<Instant>,
+) {
+    let mut session = None;
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        let sent = Instant::now();
+        match renew(registrar, host, address, session.take()).await {
+            Ok(Some(held)) => {
+                proofs.send_replace(sent);
+                session = Some(held);
+                backoff = BACKOFF_MIN;
+                sleep_until(sent + registrar.lease / 3).await;
+            }
+            Ok(None) => tracing::info!(host = host.name(), "lease is lost, taking a new one"),
+            Err((held, error)) => {
+                tracing::warn!(host = host.name(), %error, "cannot keep heartbeat, will retry");
+                session = held;
+                sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+}
+
+/// One step. `Ok(None)` is a lease that is gone; after an error the session, if there was one, may still hold.
+async fn renew(
+    registrar: &Registrar,
+    host: &Host,
+    address: SocketAddr,
+    session: Option<Session>,
+) -> Result<Option<Session>, (Option<Session>, KvError)> {
+    let Some(session) = session else {
+        return begin(registrar, host, address).await.map_err(|error| (None, error));
+    };
+    let lease = session.lease;
+    match registrar.ask(registrar.kv.lease_keepalive(lease)).await {
+        Ok(_) => {}
+        Err(KvError::LeaseNotFound) => return Ok(None),
+        Err(error) => return Err((Some(session), error)),
+    }
+    let content = heartbeat(host, address);
+    if session.written != content {
+        return match write(registrar, host, lease, content).await {
+            Ok(session) => Ok(Some(session)),
+            Err(KvError::LeaseNotFound) => Ok(None),
+            Err(error) => Err((Some(session), error)),
+        };
+    }
+    let key = registrar.prefix.key(&Key::Heartbeat(host.id()));
+    match registrar.ask(registrar.kv.range(RangeRequest::key(key))).await {
+        Ok(read) => {
+            let held = read.kvs.first().is_some_and(|kv| kv.lease == Some(lease));
+            Ok(held.then_some(session))
+        }
+        Err(error) => Err((Some(session), error)),
+    }
+}
+
+async fn begin(
+    registrar: &Registrar,
+    host: &Host,
+    address: SocketAddr,
+) -> Result<Option<Session>, KvError> {
+    create_document(registrar, host, address).await?;
+    let (lease, _) = registrar.ask(registrar.kv.lease_grant(registrar.lease)).await?;
+    match write(registrar, host, lease, heartbeat(host, address)).await {
+        Ok(session) => Ok(Some(session)),
+        Err(KvError::LeaseNotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write(
+    registrar: &Registrar,
+    host: &Host,
+    lease: LeaseId,
+    content: Bytes,
+) -> Result<Session, KvError> {
+    let key = registrar.prefix.key(&Key::Heartbeat(host.id()));
+    let put = Op::put_leased(key, content.clone(), lease);
+    let txn = Txn { success: vec![put], ..Txn::default() };
+    registrar.ask(registrar.kv.txn(txn)).await?;
+    Ok(Session { lease, written: content })
+}
+
+/// Creates the host's document unless there is one: from then on it belongs to the users.
+async fn create_document(
+    registrar: &Registrar,
+    host: &Host,
+    address: SocketAddr,
+) -> Result<(), KvError> {
+    let key = registrar.prefix.key(&Key::Hypervisor(host.id()));
+    let txn = Txn {
+        compares: vec![Compare::absent(key.clone())],
+        success: vec![Op::put(key, document(host, address).to_string())],
+        failure: Vec::new(),
+    };
+    registrar.ask(registrar.kv.txn(txn)).await.map(|_| ())
+}
+
+fn document(host: &Host, address: SocketAddr) -> Value {
+    json!({
+        "id": host.id(),
+        "metadata": { "name": host.name() },
+        "ip": address.ip(),
+        "total_resources": host.total_resources(),
+    })
+}
+
+fn heartbeat(host: &Host, address: SocketAddr) -> Bytes {
+    match host.compat() {
+        Compat::Mistify => host.id().to_string().into(),
+        Compat::Lochness => {
+            let capabilities = host.capabilities();
+            let heartbeat = Heartbeat {
+                id: Some(host.id()),
+                boot_id: Some(capabilities.boot_id),
+                version: Some(capabilities.version),
+                address: Some(address.ip()),
+                port: Some(address.port()),
+                total_resources: Some(host.total_resources()),
+                capabilities: capabilities.capabilities,
+                self_fence_seconds: capabilities.self_fence_seconds,
+            };
+            heartbeat.to_json().to_string().into()
+        }
+    }
+}
+
+/// Stops guests that may be placed anew, in time, when the lease was not proven to live for as long as promised.
+async fn watch_lease(host: &Host, mut proven: watch::Receiver<Instant>) {
+    let Some(promised) = host.capabilities().self_fence_seconds else { return };
+    // A fifth of the promise is kept for stopping.
+    let patience = Duration::from_secs(promised) * 4 / 5;
+    loop {
+        let deadline = *proven.borrow_and_update() + patience;
+        tokio::select! {
+            biased;
+            changed = proven.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            () = sleep_until(deadline) => {}
+        }
+        tracing::warn!(host = host.name(), "lease is lost for too long, stopping its guests");
+        host.self_fence().await;
+        if proven.changed().await.is_err() {
+            return;
+        }
+        host.lease_proven();
+    }
+}
