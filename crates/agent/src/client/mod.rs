@@ -78,6 +78,7 @@ pub enum GuestList {
 
 /// The answer to a look at one guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one lives for a moment, and is nearly always found")]
 pub enum GuestLookup {
     /// The agent has it.
     Found(AgentGuest),

@@ -86,6 +86,7 @@ impl Core {
             };
             let mut batch = self.effects(kinds, guest, &Cause::default());
             batch.push(Record::GuestGone(*id));
+            batch.extend(self.state.fence.bury(*id, self.now()).map(Record::Fence));
             self.commit(batch)?;
         }
         Ok(())

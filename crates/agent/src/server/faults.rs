@@ -13,6 +13,7 @@ pub(crate) const PERMILLE: u16 = 1000;
 /// Faults that last.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one fault, independent of the others")]
 pub struct Faults {
     /// Every request gets this instead of its answer.
     pub reply: Option<ReplyFault>,

@@ -92,12 +92,11 @@ pub(crate) enum Presence {
 impl Fence {
     pub(crate) fn check_epoch(&self, epoch: Option<Order>) -> EpochVerdict {
         match (epoch, self.epoch) {
-            (None, None) => EpochVerdict::Current,
             (Some(given), None) => EpochVerdict::Raise(given),
-            (None, Some(seen)) => EpochVerdict::Old(seen),
             (Some(given), Some(seen)) if given > seen => EpochVerdict::Raise(given),
+            (None, Some(seen)) => EpochVerdict::Old(seen),
             (Some(given), Some(seen)) if given < seen => EpochVerdict::Old(seen),
-            (Some(_), Some(_)) => EpochVerdict::Current,
+            (Some(_), Some(_)) | (None, None) => EpochVerdict::Current,
         }
     }
 

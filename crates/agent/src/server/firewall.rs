@@ -24,7 +24,7 @@ pub(crate) struct Firewall {
 pub(crate) struct Applied {
     pub(crate) hash: String,
     pub(crate) revision: Order,
-    pub(crate) applied_at: Timestamp,
+    pub(crate) since: Timestamp,
     /// As it was put.
     pub(crate) ruleset: String,
     /// What patches have changed since, by set.
@@ -59,7 +59,7 @@ impl Firewall {
         FirewallState {
             hash: applied.map(|applied| applied.hash.clone()),
             revision: self.revision(),
-            applied_at: applied.map(|applied| applied.applied_at),
+            applied_at: applied.map(|applied| applied.since),
             error: self.error.clone(),
         }
     }
@@ -70,7 +70,7 @@ impl Firewall {
         Ok(Applied {
             hash: put.hash,
             revision: put.revision,
-            applied_at: now,
+            since: now,
             ruleset: put.ruleset,
             sets: BTreeMap::new(),
         })
@@ -96,7 +96,7 @@ impl Firewall {
         Ok(Applied {
             hash: patch.hash,
             revision: patch.revision,
-            applied_at: now,
+            since: now,
             ruleset: base.ruleset.clone(),
             sets,
         })

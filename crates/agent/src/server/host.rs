@@ -8,7 +8,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
 use lochness_api::HypervisorId;
 use lochness_api::document::Resources;
 use tokio::sync::{Semaphore, watch};
@@ -19,19 +18,16 @@ use tokio_util::task::TaskTracker;
 use super::accept::Accepted;
 use super::config::{Compat, HostConfig};
 use super::core::{Core, WallClock};
-use super::driver::Outcome;
 use super::events::Aftermath;
 use super::faults::{Event, Faults};
-use super::firewall::{Applied, Firewall, Refusal};
-use super::history::{Effect, EffectKind};
+use super::history::Effect;
 use super::jobs::{QUEUE_LIMIT, Subject};
 use super::perform::After;
-use super::record::{Cause, Record};
 use super::stats::Stats;
 use super::storage::{Storage, StorageError};
 use crate::wire::{
     CAPABILITY_BLOCKING_LIST, CAPABILITY_FIREWALL, CAPABILITY_JOBS_ON_DISK, CAPABILITY_ORDER,
-    CAPABILITY_SUSPEND, Capabilities, FirewallPatch, FirewallPut, FirewallState,
+    CAPABILITY_SUSPEND, Capabilities,
 };
 
 /// One hypervisor's agent. Cheap to clone; all clones are the same host.
@@ -58,24 +54,6 @@ pub(crate) struct Life {
     pub(crate) up: bool,
     /// Cancelled when it ends.
     pub(crate) end: CancellationToken,
-}
-
-/// A change of the firewall.
-#[derive(Debug)]
-pub(crate) enum FirewallChange {
-    Put(FirewallPut),
-    Patch(FirewallPatch),
-}
-
-/// Why the firewall stays as it is.
-#[derive(Debug)]
-pub(crate) enum FirewallError {
-    Refused(Refusal),
-    /// The driver could not put it in force.
-    Failed(String),
-    /// The process ended meanwhile.
-    Died,
-    Storage(StorageError),
 }
 
 impl Host {
@@ -227,6 +205,15 @@ impl Host {
         }
     }
 
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    /// Whoever holds its one permit may put a ruleset in force.
+    pub(crate) fn firewall_turn(&self) -> &Semaphore {
+        &self.0.firewall
+    }
+
     /// The host's lease lives again.
     pub(crate) fn lease_proven(&self) {
         self.core().lease_proven();
@@ -245,57 +232,10 @@ impl Host {
         while full(self) && changes.changed().await.is_ok() {}
     }
 
-    /// Puts a firewall in force, whole or not at all, even when the one who asked goes away meanwhile.
-    pub(crate) async fn change_firewall(
-        &self,
-        change: FirewallChange,
-    ) -> Result<FirewallState, FirewallError> {
-        let (host, life) = (self.clone(), self.life());
-        let work = async move {
-            let change = host.apply_firewall(&life, change);
-            life.end.run_until_cancelled(change).await.unwrap_or(Err(FirewallError::Died))
-        };
-        self.0.tasks.spawn(work).await.unwrap_or(Err(FirewallError::Died))
-    }
-
     /// Stores what is wrong, which no later request can put right: the process ends and reads its state anew.
     pub(crate) fn storage_failed(&self, error: &StorageError) {
         tracing::error!(host = %self.0.name, %error, "cannot store, restarting");
         self.die(RESTART_DELAY);
-    }
-
-    async fn apply_firewall(
-        &self,
-        life: &Life,
-        change: FirewallChange,
-    ) -> Result<FirewallState, FirewallError> {
-        let Ok(_turn) = self.0.firewall.acquire().await else { return Err(FirewallError::Died) };
-        let (applied, course) = {
-            let mut core = self.core();
-            let now = core.now();
-            let applied = changed(&core.state.firewall, change, now)?;
-            let core = &mut *core;
-            (applied, core.driver.begin_firewall(core.faults.now(), &mut core.rng))
-        };
-        let outcome = course.run().await;
-        let mut core = self.core_of(life).ok_or(FirewallError::Died)?;
-        let (firewall, failed) = match outcome {
-            Outcome::Done | Outcome::Ignored => {
-                (Firewall { applied: Some(applied), error: None }, None)
-            }
-            Outcome::Failed(why) => {
-                let applied = core.state.firewall.applied.clone();
-                (Firewall { applied, error: Some(why.clone()) }, Some(why))
-            }
-        };
-        let mut batch = vec![Record::Firewall(Box::new(firewall.clone()))];
-        if failed.is_none() {
-            let effect = core.effect(0, EffectKind::FirewallApplied, None, Cause::default());
-            let effect = Effect { firewall: firewall.revision(), ..effect };
-            batch.push(Record::Effect(Box::new(effect)));
-        }
-        core.commit(batch).map_err(FirewallError::Storage)?;
-        failed.map_or_else(|| Ok(firewall.to_wire()), |why| Err(FirewallError::Failed(why)))
     }
 
     fn start_workers(&self, life: &Life, subjects: Vec<Subject>) {
@@ -384,21 +324,3 @@ impl Host {
 
 /// A supervisor waits so long before it starts a failed agent again.
 const RESTART_DELAY: Duration = Duration::from_secs(5);
-
-fn changed(
-    firewall: &Firewall,
-    change: FirewallChange,
-    now: Timestamp,
-) -> Result<Applied, FirewallError> {
-    let applied = match change {
-        FirewallChange::Put(put) => firewall.replaced(put, now),
-        FirewallChange::Patch(patch) => firewall.patched(patch, now),
-    };
-    applied.map_err(FirewallError::Refused)
-}
-
-impl From<StorageError> for FirewallError {
-    fn from(error: StorageError) -> Self {
-        Self::Storage(error)
-    }
-}

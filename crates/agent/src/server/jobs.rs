@@ -141,14 +141,11 @@ impl Jobs {
 
     /// Puts a job as it is now, new or changed.
     pub(crate) fn put(&mut self, job: JobRecord) {
-        let number = match self.numbers.get(&job.id) {
-            Some(number) => *number,
-            None => {
-                self.last += 1;
-                self.numbers.insert(job.id.clone(), self.last);
-                self.last
-            }
-        };
+        let number = self.numbers.get(&job.id).copied().unwrap_or_else(|| {
+            self.last += 1;
+            self.numbers.insert(job.id.clone(), self.last);
+            self.last
+        });
         let ended = job.status.is_final();
         let before = self.log.insert(number, job);
         if ended && before.is_none_or(|before| !before.status.is_final()) {

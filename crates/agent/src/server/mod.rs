@@ -26,6 +26,7 @@ mod events;
 mod faults;
 mod fence;
 mod firewall;
+mod firewall_change;
 mod fleet;
 mod guests;
 mod history;

@@ -184,13 +184,11 @@ fn append_line(
     sync: Sync,
     line: &[u8],
 ) -> io::Result<()> {
-    let file = match open {
-        Some(file) => file,
-        None => {
-            fs::create_dir_all(directory)?;
-            let file = OpenOptions::new().create(true).append(true).open(log_path(directory))?;
-            open.insert(file)
-        }
+    let file = if let Some(file) = open {
+        file
+    } else {
+        fs::create_dir_all(directory)?;
+        open.insert(OpenOptions::new().create(true).append(true).open(log_path(directory))?)
     };
     file.write_all(line)?;
     match sync {
@@ -222,11 +220,11 @@ fn write_file(directory: &std::path::Path, sync: Sync, records: &[Record]) -> io
 mod tests {
     use super::*;
 
+    /// The tests write boots alone.
     fn boots(records: &[Record]) -> Vec<&str> {
-        let names = records.iter().map(|record| match record {
-            Record::Boot(name) => name.as_str(),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the tests write boots alone")]
-            other => panic!("{other:?}"),
+        assert!(records.iter().all(|record| matches!(record, Record::Boot(_))), "{records:?}");
+        let names = records.iter().filter_map(|record| {
+            if let Record::Boot(name) = record { Some(name.as_str()) } else { None }
         });
         names.collect()
     }

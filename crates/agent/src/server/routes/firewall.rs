@@ -5,7 +5,8 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::super::firewall::Refusal;
-use super::super::host::{FirewallChange, FirewallError, Host, Life};
+use super::super::firewall_change::{FirewallChange, FirewallError};
+use super::super::host::{Host, Life};
 use super::{bad, reply, request, storage_failed};
 
 /// `GET /firewall`.

@@ -86,11 +86,11 @@ pub(super) async fn list(host: &Host, life: &Life, head: &Head) -> Response {
         if response.status() == StatusCode::OK {
             return response;
         }
-        let changed = match deadline {
+        let woken = match deadline {
             Some(deadline) => timeout_at(deadline, changes.changed()).await,
             None => return response,
         };
-        if !matches!(changed, Ok(Ok(()))) {
+        if !matches!(woken, Ok(Ok(()))) {
             return response;
         }
     }

@@ -1,0 +1,94 @@
+//! The firewall: whole or not at all, never backwards.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lochness_agent::client::{AgentError, PatchOutcome};
+use lochness_agent::server::{EffectKind, Event, Faults};
+use lochness_agent::wire::{FirewallPatch, FirewallPut, FirewallState, Order};
+
+use crate::fixture::{Fixture, config};
+
+const BUDGET: Duration = Duration::from_secs(5);
+
+fn put(revision: u64) -> FirewallPut {
+    FirewallPut {
+        hash: format!("h{revision}"),
+        revision: Order::new(1, revision),
+        ruleset: "table inet lochness { set web { type ipv4_addr; } }".into(),
+    }
+}
+
+fn patch(base: &str, revision: u64, set: &str) -> FirewallPatch {
+    FirewallPatch {
+        base: base.into(),
+        hash: format!("h{revision}"),
+        revision: Order::new(1, revision),
+        add: BTreeMap::from([(set.to_owned(), vec!["10.0.0.1".to_owned()])]),
+        remove: BTreeMap::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ruleset_is_acknowledged_once_it_is_in_force() {
+    let agent = Fixture::new(config());
+    assert_eq!(agent.client.firewall().await.unwrap(), FirewallState::default());
+    let state = agent.client.put_firewall(&put(5), BUDGET).await.unwrap();
+    assert_eq!((state.hash.as_deref(), state.revision), (Some("h5"), Some(Order::new(1, 5))));
+    assert_eq!(agent.client.firewall().await.unwrap(), state);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_ruleset_never_brings_back_a_rule_that_was_removed() {
+    let agent = Fixture::new(config());
+    agent.client.put_firewall(&put(5), BUDGET).await.unwrap();
+    let late = agent.client.put_firewall(&put(4), BUDGET).await;
+    assert!(matches!(late, Err(AgentError::Fenced(_))), "{late:?}");
+    let late = agent.client.patch_firewall(&patch("h5", 4, "web"), BUDGET).await;
+    assert!(matches!(late, Err(AgentError::Fenced(_))), "{late:?}");
+    assert_eq!(agent.client.firewall().await.unwrap().hash.as_deref(), Some("h5"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_patch_of_another_base_says_what_is_in_force() {
+    let agent = Fixture::new(config());
+    let none = agent.client.patch_firewall(&patch("h1", 2, "web"), BUDGET).await.unwrap();
+    assert_eq!(none, PatchOutcome::WrongBase { current: None });
+    agent.client.put_firewall(&put(5), BUDGET).await.unwrap();
+    let wrong = agent.client.patch_firewall(&patch("h1", 6, "web"), BUDGET).await.unwrap();
+    assert_eq!(wrong, PatchOutcome::WrongBase { current: Some("h5".into()) });
+    let right = agent.client.patch_firewall(&patch("h5", 6, "web"), BUDGET).await.unwrap();
+    let PatchOutcome::Applied(state) = right else { panic!("{right:?}") };
+    assert_eq!(state.hash.as_deref(), Some("h6"));
+    let unknown = agent.client.patch_firewall(&patch("h6", 7, "db"), BUDGET).await;
+    assert!(matches!(unknown, Err(AgentError::Refused { code: 422, .. })), "{unknown:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ruleset_that_fails_leaves_the_former_one_in_force() {
+    let agent = Fixture::new(config());
+    agent.client.put_firewall(&put(5), BUDGET).await.unwrap();
+    let faults = Faults { broken_firewall: Some("no such table".into()), ..Faults::default() };
+    agent.host.set_faults(faults, None);
+    let failed = agent.client.put_firewall(&put(6), BUDGET).await;
+    assert!(matches!(failed, Err(AgentError::Refused { code: 422, .. })), "{failed:?}");
+    let state = agent.client.firewall().await.unwrap();
+    assert_eq!(state.revision, Some(Order::new(1, 5)));
+    assert_eq!(state.error.as_deref(), Some("no such table"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stored_ruleset_is_in_force_again_after_a_boot_and_every_start_tells_its_revision() {
+    let agent = Fixture::new(config());
+    agent.client.put_firewall(&put(5), BUDGET).await.unwrap();
+    agent.create(1, 1).await;
+    agent.host.happen(Event::Reboot).unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let history = agent.host.history();
+    let revision = Some(Order::new(1, 5));
+    let started = history.iter().find(|effect| effect.kind == EffectKind::Started).unwrap();
+    assert_eq!(started.firewall, revision);
+    let last = history.last().unwrap();
+    assert_eq!((last.kind, last.firewall), (EffectKind::FirewallApplied, revision));
+    assert_eq!(agent.client.firewall().await.unwrap().revision, revision);
+}
