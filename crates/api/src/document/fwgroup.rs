@@ -27,9 +27,9 @@ pub struct FwGroup {
 /// One rule. What is not given matches everything.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
-    /// Addresses that it is about.
+    /// Where the traffic comes from. With a group, both must match.
     pub source: Option<IpNetwork>,
-    /// Guests of this group are what it is about.
+    /// The group whose guests the traffic comes from.
     pub group: Option<FwGroupId>,
     /// Ports at the guest; only with TCP or UDP.
     pub ports: Option<PortRange>,
@@ -171,9 +171,6 @@ impl Rule {
     fn parse(mut fields: Fields<'_>, faults: &mut Faults) -> Self {
         let source = fields.range("source", faults);
         let group = fields.id("group", faults);
-        if source.is_some() && group.is_some() {
-            faults.push(fields.path("group"), "a rule is about a source or a group, not both");
-        }
         let named = fields.text("protocol", faults);
         let protocol = named.as_deref().and_then(|text| match Protocol::parse(text) {
             Ok(protocol) => Some(protocol),

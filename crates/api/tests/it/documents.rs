@@ -152,7 +152,6 @@ fn contradictory_rules_are_refused_with_their_places() {
             "rules[2].portStart: not given, but portEnd is 8",
             "rules[3].protocol: icmp has no ports; leave portStart and portEnd out",
             "rules[4].portStart: must be a whole number from 0 to 65535, is 65536",
-            "rules[5].group: a rule is about a source or a group, not both",
             "rules[6].source: \"10.0.0.1\" has no prefix length; write 10.0.0.1/32",
             "rules[6].protocol: must be tcp, udp, icmp, icmpv6 or not given, is \"gre\"",
             "rules[6].action: must be accept, deny, reject or not given, is \"maybe\"",

@@ -146,11 +146,21 @@ enum End {
 impl<R: Reconciler> Controller<R> {
     /// A controller with an empty queue.
     pub fn new(reconciler: Arc<R>, options: ControllerOptions, metrics: &Metrics) -> Self {
-        let ControllerOptions { workers, backoff, timeout } = options;
-        let name = reconciler.name();
+        let queue = Queue::new(reconciler.name(), options.backoff, metrics);
+        Self::with_queue(reconciler, queue, options, metrics)
+    }
+
+    /// A controller for a queue that exists before it, so that reconcilers can wake each other. The backoff is the
+    /// queue's; that of `options` is not used.
+    pub fn with_queue(
+        reconciler: Arc<R>,
+        queue: Arc<Queue<R::Key>>,
+        options: ControllerOptions,
+        metrics: &Metrics,
+    ) -> Self {
+        let ControllerOptions { workers, backoff: _, timeout } = options;
         let workers = workers.max(1);
-        let queue = Queue::new(name, backoff, metrics);
-        let metrics = metrics.controller(name);
+        let metrics = metrics.controller(reconciler.name());
         metrics.may_use(workers);
         Self { reconciler, workers, timeout, queue, metrics }
     }

@@ -1,0 +1,135 @@
+//! The conditions of a placed guest: every word that its status says to people is chosen here.
+
+use jiff::Timestamp;
+use lochness_api::Invalid;
+use lochness_api::job::{Job, JobAction, JobStatus};
+use lochness_api::status::{
+    Condition, ConditionStatus, ConditionType, GuestStatus, Reason, set_condition,
+};
+
+use crate::job::plan::Waiting;
+
+/// Writes conditions into one status.
+pub(super) struct Conditions<'a> {
+    conditions: &'a mut Vec<Condition>,
+    now: Timestamp,
+}
+
+impl<'a> Conditions<'a> {
+    pub(super) fn of(status: &'a mut GuestStatus, now: Timestamp) -> Self {
+        Self { conditions: &mut status.conditions, now }
+    }
+
+    pub(super) fn set(
+        &mut self,
+        kind: ConditionType,
+        status: ConditionStatus,
+        reason: Reason,
+        message: impl Into<String>,
+    ) {
+        let last_transition = self.now;
+        let message = message.into();
+        let condition = Condition { kind, status, reason, message, last_transition };
+        set_condition(self.conditions, condition);
+    }
+
+    pub(super) fn remove(&mut self, kind: ConditionType) {
+        self.conditions.retain(|condition| condition.kind != kind);
+    }
+
+    pub(super) fn ready(&mut self, reason: Reason) {
+        self.set(ConditionType::Ready, ConditionStatus::True, reason, "");
+        self.remove(ConditionType::Progressing);
+    }
+
+    pub(super) fn not_ready(&mut self, reason: Reason, message: impl Into<String>) {
+        self.set(ConditionType::Ready, ConditionStatus::False, reason, message);
+    }
+
+    pub(super) fn unknown(&mut self, reason: Reason, message: impl Into<String>) {
+        self.set(ConditionType::Ready, ConditionStatus::Unknown, reason, message);
+        self.remove(ConditionType::Progressing);
+    }
+
+    pub(super) fn stuck(&mut self, reason: Reason, message: impl Into<String>) {
+        self.set(ConditionType::Progressing, ConditionStatus::False, reason, message);
+    }
+
+    pub(super) fn created(&mut self, created: Result<(), (Reason, String)>) {
+        match created {
+            Ok(()) => self.set(ConditionType::Created, ConditionStatus::True, Reason::Created, ""),
+            Err((reason, message)) => {
+                self.set(ConditionType::Created, ConditionStatus::False, reason, message);
+            }
+        }
+    }
+
+    /// Whether the newest document can be used; what runs goes on as last understood either way.
+    pub(super) fn validity(&mut self, fault: Option<&Invalid>, name_taken_by: Option<&str>) {
+        let (status, reason, message) = match (fault, name_taken_by) {
+            (Some(fault), _) => (
+                ConditionStatus::False,
+                Reason::Invalid,
+                format!("{fault}; the guest goes on as last understood"),
+            ),
+            (None, Some(other)) => (
+                ConditionStatus::False,
+                Reason::NameTaken,
+                format!("its name is guest {other}'s, which was there first: choose another"),
+            ),
+            (None, None) => (ConditionStatus::True, Reason::Accepted, String::new()),
+        };
+        self.set(ConditionType::Valid, status, reason, message);
+    }
+
+    /// Which fields of the document wait for the guest to be made anew.
+    pub(super) fn placement(&mut self, waiting: &[&str]) {
+        let former = self.conditions.iter().find(|c| c.kind == ConditionType::Placed);
+        let reason = match former.map(|condition| condition.reason) {
+            Some(Reason::Adopted) => Reason::Adopted,
+            Some(_) | None => Reason::Placed,
+        };
+        let message = if waiting.is_empty() {
+            String::new()
+        } else {
+            format!(
+                "{} of the document differ from the placement: that takes effect when the guest is deleted and created again",
+                waiting.join(", ")
+            )
+        };
+        self.set(ConditionType::Placed, ConditionStatus::True, reason, message);
+    }
+
+    /// A job is under way: what it is, and what it waits for.
+    pub(super) fn job_under_way(&mut self, job: &Job, waiting: Option<&Waiting>) {
+        let reason = reason_of(job.action);
+        let message = match job.attempt {
+            0 => String::new(),
+            attempt => format!("attempt {}", attempt + 1),
+        };
+        self.not_ready(reason, message.clone());
+        if job.action == JobAction::Create {
+            self.created(Err((reason, message)));
+        }
+        match (waiting, job.status) {
+            (Some(waiting), JobStatus::New) => {
+                self.stuck(waiting.reason(), waiting.message());
+            }
+            (_, _) => self.remove(ConditionType::Progressing),
+        }
+    }
+}
+
+/// Why a guest is not ready while an action is under way.
+pub(super) fn reason_of(action: JobAction) -> Reason {
+    match action {
+        JobAction::Create => Reason::Creating,
+        JobAction::Start => Reason::Starting,
+        JobAction::Shutdown => Reason::Stopping,
+        JobAction::Poweroff => Reason::PoweringOff,
+        JobAction::Reboot | JobAction::Restart => Reason::Rebooting,
+        JobAction::Suspend => Reason::Suspending,
+        JobAction::Resume => Reason::Resuming,
+        JobAction::Delete => Reason::Deleting,
+    }
+}

@@ -1,0 +1,386 @@
+//! The guest loop: every guest that is placed becomes and stays what its owner wants, and is taken down when its document
+//! is gone.
+//!
+//! Guarantees: one job a guest at a time, created in the transaction that changes the status and closed in one; nothing is
+//! started on what an old list says; an address is freed only when the guest is gone from its host. This loop sends
+//! nothing to agents: it writes jobs, and the job loop carries them out.
+
+mod conditions;
+mod converge;
+mod plan;
+mod teardown;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lochness_agent::wire::CAPABILITY_SUSPEND;
+use lochness_api::job::{Job, JobStatus};
+use lochness_api::keys::Key;
+use lochness_api::status::{GuestStatus, Phase, Placement};
+use lochness_api::{GuestId, JobId, Kind};
+use lochness_kv::{Compare, Op};
+use lochness_runtime::committer::Commit;
+use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::time::Instant;
+
+use self::plan::{Action, AgentAbilities, Closing, Input, NextJob, Plan, Sight, TeardownPermit, plan};
+use crate::cluster::budget::{self, DeletionBudget};
+use crate::context::{Context, Hold};
+use crate::job::plan::gate;
+use crate::pace::{Pace, differs_in_words_only};
+use crate::placement::random_job_id;
+use crate::reports::{self, HostReport, Protocol};
+use crate::world::{GuestEntry, Stored, World};
+
+/// The guest loop.
+pub struct GuestReconciler {
+    context: Context,
+    random: Mutex<SmallRng>,
+    messages: Pace<GuestId>,
+}
+
+/// A plan, with what its transaction is based on: carried out without looking at the world again.
+struct Step {
+    plan: Plan,
+    id: GuestId,
+    former: GuestStatus,
+    status_revision: i64,
+    placement: Placement,
+    job: Option<(Job, i64)>,
+    /// Mod revisions of the keys that a teardown frees, where they are the guest's.
+    address_revision: Option<i64>,
+    index_revision: Option<i64>,
+    quarantine: Duration,
+}
+
+impl GuestReconciler {
+    /// The loop for one term.
+    pub fn new(context: Context) -> Self {
+        // Another stream of random numbers than the placement loop's, from the same seed.
+        let random = SmallRng::seed_from_u64(context.settings.seed ^ 0x6775_6573_7400_0000);
+        Self { context, random: Mutex::new(random), messages: Pace::default() }
+    }
+
+    /// Plans. `None`: the guest is not placed, or the operator holds.
+    fn step(&self, id: GuestId) -> Option<Step> {
+        let world = self.context.world.read();
+        let reports = self.context.reports.read();
+        let entry = world.guest(id)?;
+        let status = entry.status()?;
+        let placement = status.placement.as_ref()?;
+        let hold = self.context.hold(&world);
+        if matches!(hold, Some(Hold::StoreReplaced(_))) {
+            return None;
+        }
+        let stored = status.job.and_then(|job| world.job(job));
+        let job = stored.and_then(|stored| stored.value.as_deref());
+        let report = reports.host(placement.hypervisor);
+        let outcome = status.job.and_then(|job| self.context.outcomes.get(job));
+        let asked_at = report.and_then(|report| Some(report.guests.as_ref()?.asked_at));
+        let input = Input {
+            entry,
+            status,
+            placement,
+            job,
+            outcome: outcome.as_ref(),
+            sight: self.sight(&world, report, id, placement),
+            sight_is_fresh: asked_at.is_some_and(|at| self.context.outcomes.is_fresh(id, at)),
+            agent: abilities(report),
+            teardown: self.teardown_permit(&world, entry),
+            paused: who_paused(&world, entry, placement, hold.as_ref()),
+            name_taken_by: name_taken_by(&world, id, entry),
+            waiting: job
+                .filter(|job| job.status == JobStatus::New)
+                .and_then(|job| self.waiting(&world, &reports, status, job)),
+            now: self.context.now(),
+            quarantine: Duration::from_secs(world.config().quarantine_seconds),
+            settings: &self.context.settings,
+        };
+        let plan = plan(&input);
+        let job = job.cloned().zip(stored.map(|stored: &Stored<Job>| stored.mod_revision));
+        Some(self.based_on(id, &world, entry, plan, job))
+    }
+
+    fn based_on(
+        &self,
+        id: GuestId,
+        world: &World,
+        entry: &GuestEntry,
+        plan: Plan,
+        job: Option<(Job, i64)>,
+    ) -> Step {
+        let former = entry.status().cloned().expect("the caller has seen a status");
+        let placement = former.placement.clone().expect("the caller has seen a placement");
+        let reservation = world.address(placement.subnet, placement.ip).reservation;
+        Step {
+            plan,
+            id,
+            status_revision: entry.status_revision(),
+            address_revision: reservation
+                .filter(|held| !held.quarantined && held.holder == Some(id))
+                .map(|held| held.mod_revision),
+            index_revision: entry.index.get(&placement.hypervisor).copied(),
+            quarantine: Duration::from_secs(world.config().quarantine_seconds),
+            former,
+            placement,
+            job,
+        }
+    }
+
+    /// What is known of the guest on its host.
+    fn sight<'a>(
+        &self,
+        world: &World,
+        report: Option<&'a HostReport>,
+        id: GuestId,
+        placement: &Placement,
+    ) -> Sight<'a> {
+        let alive = world.host(placement.hypervisor).is_some_and(|host| host.is_alive());
+        let window = self.context.settings.reachable_window;
+        let reachable = report.filter(|report| report.is_reachable(Instant::now(), window));
+        match (alive, reachable.and_then(|report| report.guest(id))) {
+            // A host whose heartbeat is gone but whose agent answers is seen, and may be acted on.
+            (_, Some(Some(guest))) => {
+                Sight::Listed { power: guest.state.power(), word: &guest.record.state }
+            }
+            (_, Some(None)) => Sight::Absent,
+            (true, None) => Sight::Unreachable,
+            (false, None) => Sight::HostSilent,
+        }
+    }
+
+    fn waiting(
+        &self,
+        world: &World,
+        reports: &reports::Inner,
+        status: &GuestStatus,
+        job: &Job,
+    ) -> Option<crate::job::plan::Waiting> {
+        gate(world, reports, status, job.action).err()
+    }
+
+    fn teardown_permit(&self, world: &World, entry: &GuestEntry) -> TeardownPermit {
+        if !entry.awaits_teardown() {
+            return TeardownPermit::Granted;
+        }
+        let begun = self.context.deletions.begun_lately(Instant::now());
+        match budget::verdict(world, entry.gone_at, begun) {
+            DeletionBudget::Confirmed => TeardownPermit::Granted,
+            DeletionBudget::Open { left: 0 } => TeardownPermit::Later,
+            DeletionBudget::Open { .. } => TeardownPermit::Granted,
+            DeletionBudget::Held { pending, budget, .. } => {
+                TeardownPermit::Held { pending, budget }
+            }
+        }
+    }
+
+    /// Whether the status says something new: another answer at once, other words for the same one now and then.
+    fn is_worth_writing(&self, id: GuestId, former: &GuestStatus, status: &GuestStatus) -> bool {
+        former != status
+            && (!differs_in_words_only(former, status)
+                || self.messages.take(id, self.context.settings.message_interval).is_ok())
+    }
+
+    async fn write(
+        &self,
+        step: &Step,
+        mut status: GuestStatus,
+        next: Option<NextJob>,
+        close: Option<Closing>,
+        only_if_undeclared: bool,
+    ) -> Result<bool, ReconcileError> {
+        if next.is_none()
+            && close.is_none()
+            && !self.is_worth_writing(step.id, &step.former, &status)
+        {
+            return Ok(false);
+        }
+        let mut commit = self.anchored(step);
+        if only_if_undeclared {
+            commit.compares.push(Compare::absent(self.context.key(&Key::Guest(step.id))));
+        }
+        self.close(step, close.as_ref(), &mut commit).await?;
+        if let Some(next) = next {
+            let id = self.random_job_id();
+            let key = self.context.key(&Key::Job(id));
+            commit.compares.push(Compare::absent(key.clone()));
+            commit.writes.push(Op::put(key, json(&new_job(step, id, next))));
+            status.job = Some(id);
+        }
+        commit.writes.push(Op::put(self.context.key(&Key::GuestStatus(step.id)), json(&status)));
+        self.context.commits.commit(commit).await?;
+        self.closed(step, close.is_some());
+        Ok(true)
+    }
+
+    /// The guest is gone from its host: its address goes into quarantine, its index key and its status go.
+    async fn free(&self, step: &Step, close: Option<Closing>) -> Result<bool, ReconcileError> {
+        let mut commit = self.anchored(step);
+        self.close(step, close.as_ref(), &mut commit).await?;
+        let Placement { hypervisor, subnet, ip, .. } = step.placement;
+        if let Some(revision) = step.address_revision {
+            let key = self.context.key(&Key::Address(subnet, ip));
+            commit.compares.push(Compare::ModRevision(key.clone().into(), revision));
+            commit.writes.push(if step.quarantine.is_zero() {
+                Op::delete(key)
+            } else {
+                let lease = self.context.leases.lease(step.quarantine).await?;
+                Op::put_leased(key, format!("{}{}", crate::world::QUARANTINE, step.id), lease)
+            });
+        }
+        if step.index_revision.is_some() {
+            commit.writes.push(Op::delete(self.context.key(&Key::Placement(hypervisor, step.id))));
+        }
+        commit.writes.push(Op::delete(self.context.key(&Key::GuestStatus(step.id))));
+        self.context.commits.commit(commit).await?;
+        self.closed(step, close.is_some());
+        self.messages.forget(&step.id);
+        Ok(true)
+    }
+
+    /// Adds the end of the present job to a commit.
+    async fn close(
+        &self,
+        step: &Step,
+        close: Option<&Closing>,
+        commit: &mut Commit,
+    ) -> Result<(), ReconcileError> {
+        let (Some(closing), Some((job, revision))) = (close, &step.job) else { return Ok(()) };
+        let mut job = job.clone();
+        job.finished_at = Some(closing.finished_at);
+        match &closing.result {
+            Ok(()) => job.status = JobStatus::Done,
+            Err(message) => {
+                job.status = JobStatus::Error;
+                job.error = Some(message.clone());
+            }
+        }
+        let lease = self.context.leases.lease(self.context.settings.job_retention).await?;
+        let key = self.context.key(&Key::Job(job.id));
+        commit.compares.push(Compare::ModRevision(key.clone().into(), *revision));
+        commit.writes.push(Op::put_leased(key, json(&job), lease));
+        Ok(())
+    }
+
+    /// The store shows the end of the present job.
+    fn closed(&self, step: &Step, closed: bool) {
+        if closed && let Some((job, _)) = &step.job {
+            self.context.outcomes.written(job.id, step.id);
+        }
+    }
+
+    /// Every commit about a placed guest is based on its status as it was when it was planned.
+    fn anchored(&self, step: &Step) -> Commit {
+        let key = self.context.key(&Key::GuestStatus(step.id));
+        Commit {
+            compares: vec![Compare::ModRevision(key.into(), step.status_revision)],
+            writes: Vec::with_capacity(4),
+        }
+    }
+
+    fn random_job_id(&self) -> JobId {
+        random_job_id(&mut *self.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Reconciler for GuestReconciler {
+    type Key = GuestId;
+
+    fn name(&self) -> &'static str {
+        "guest"
+    }
+
+    async fn reconcile(&self, id: &GuestId) -> Result<Outcome, ReconcileError> {
+        let Some(step) = self.step(*id) else { return Ok(Outcome::unchanged()) };
+        let again_in = step.plan.again_in;
+        let changed = match step.plan.action.clone() {
+            Action::Write { status, next, close, only_if_undeclared } => {
+                let begins = only_if_undeclared && step.former.phase != Phase::Deleting;
+                if begins && !self.take_teardown(*id) {
+                    return Ok(Outcome::unchanged().after(Duration::from_secs(1)));
+                }
+                self.write(&step, *status, next, close, only_if_undeclared).await?
+            }
+            Action::Free { close } => self.free(&step, close).await?,
+        };
+        let outcome = if changed { Outcome::changed() } else { Outcome::unchanged() };
+        Ok(match again_in {
+            Some(delay) => outcome.after(delay),
+            None => outcome,
+        })
+    }
+}
+
+impl GuestReconciler {
+    /// Takes one of the teardowns that may begin in this minute; two workers never take the same one.
+    fn take_teardown(&self, id: GuestId) -> bool {
+        let world = self.context.world.read();
+        let Some(entry) = world.guest(id) else { return false };
+        self.context.deletions.take(Instant::now(), |begun| {
+            match budget::verdict(&world, entry.gone_at, begun) {
+                DeletionBudget::Confirmed => budget::Taken::Free,
+                DeletionBudget::Open { left } if left > 0 => budget::Taken::Counted,
+                DeletionBudget::Open { .. } | DeletionBudget::Held { .. } => budget::Taken::No,
+            }
+        })
+    }
+}
+
+fn new_job(step: &Step, id: JobId, next: NextJob) -> Job {
+    Job {
+        id,
+        remote: None,
+        action: next.action,
+        guest: step.id,
+        hypervisor: step.placement.hypervisor,
+        order: None,
+        attempt: next.attempt,
+        deadline: None,
+        error: None,
+        status: JobStatus::New,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+fn abilities(report: Option<&HostReport>) -> AgentAbilities {
+    match report.and_then(|report| report.protocol.as_ref()) {
+        Some(Protocol::Lochness(capabilities)) => AgentAbilities {
+            order: report.is_some_and(HostReport::has_order),
+            suspend: capabilities.has(CAPABILITY_SUSPEND),
+        },
+        Some(Protocol::Original) | None => AgentAbilities::default(),
+    }
+}
+
+/// Who paused the guest, its host or the cluster.
+fn who_paused(
+    world: &World,
+    entry: &GuestEntry,
+    placement: &Placement,
+    hold: Option<&Hold>,
+) -> Option<&'static str> {
+    if hold.is_some() {
+        return Some("the cluster (config/pause)");
+    }
+    if world.host(placement.hypervisor).is_some_and(|host| host.config.pause) {
+        return Some("its hypervisor (config/pause)");
+    }
+    let paused = entry.understood().is_some_and(|document| document.metadata.is_paused());
+    paused.then_some("the guest (metadata.pause)")
+}
+
+fn name_taken_by<'a>(world: &'a World, id: GuestId, entry: &GuestEntry) -> Option<&'a str> {
+    let name = entry.understood()?.metadata.name()?;
+    world.names().taken_by(Kind::Guest, name, &id.to_string())
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a status or a job has string keys only, so it is always JSON")
+}

@@ -1,0 +1,411 @@
+//! The guest loop's decisions, one guest at a time.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use lochness_agent::wire::{GuestState, Power};
+use lochness_api::document::Guest;
+use lochness_api::job::{Job, JobAction, JobStatus};
+use lochness_api::keys::Key;
+use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Reason};
+use lochness_api::{Document, GuestId};
+use serde_json::{Value, json};
+
+use super::plan::{Action, AgentAbilities, Closing, Input, Plan, Sight, TeardownPermit, plan};
+use crate::outcomes::JobOutcome;
+use crate::settings::Settings;
+use crate::testing::{Store, id};
+
+const NOW: &str = "2026-01-01T00:10:00Z";
+
+/// A placed guest and what is known of it; each test changes what it is about.
+struct Case {
+    document: Value,
+    phase: &'static str,
+    reboot: Option<&'static str>,
+    job: Option<Job>,
+    outcome: Option<Result<(), String>>,
+    state: Option<&'static str>,
+    host_silent: bool,
+    fresh: bool,
+    order: bool,
+    teardown: TeardownPermit,
+    paused: Option<&'static str>,
+    ready: Option<Reason>,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            document: json!({}),
+            phase: "Running",
+            reboot: None,
+            job: None,
+            outcome: None,
+            state: Some("running"),
+            host_silent: false,
+            fresh: true,
+            order: true,
+            teardown: TeardownPermit::Granted,
+            paused: None,
+            ready: None,
+        }
+    }
+}
+
+impl Case {
+    fn plan(self) -> Plan {
+        let mut store = Store::basics();
+        let host = store.host(10, 8192);
+        let guest: GuestId = id(100);
+        if !self.document.is_null() {
+            store.guest(100, &self.document);
+        }
+        let mut conditions = Vec::new();
+        if let Some(reason) = self.ready {
+            conditions.push(json!({"type": "Ready", "status": "True", "reason": reason,
+                "message": "", "last_transition": NOW}));
+        }
+        store.put(
+            &Key::GuestStatus(guest),
+            &json!({
+                "phase": self.phase,
+                "reboot": self.reboot,
+                "conditions": conditions,
+                "placement": {"hypervisor": host, "subnet": id::<()>(2), "network": id::<()>(1),
+                    "ip": "10.0.0.2", "cidr": "10.0.0.0/24", "mac": "02:00:00:00:00:01"},
+            }),
+        );
+        let entry = store.world.guest(guest).unwrap();
+        let status = entry.status().unwrap();
+        let now: Timestamp = NOW.parse().unwrap();
+        let outcome = self.outcome.map(|result| JobOutcome { result, finished_at: now });
+        let input = Input {
+            entry,
+            status,
+            placement: status.placement.as_ref().unwrap(),
+            job: self.job.as_ref(),
+            outcome: outcome.as_ref(),
+            sight: match (self.host_silent, self.state) {
+                (true, _) => Sight::HostSilent,
+                (false, None) => Sight::Absent,
+                (false, Some(word)) => Sight::Listed { power: GuestState::of(word).power(), word },
+            },
+            sight_is_fresh: self.fresh,
+            agent: AgentAbilities { order: self.order, suspend: true },
+            teardown: self.teardown,
+            paused: self.paused,
+            name_taken_by: None,
+            waiting: None,
+            now,
+            quarantine: Duration::from_secs(300),
+            settings: &Settings::default(),
+        };
+        plan(&input)
+    }
+}
+
+/// A job that ended so many seconds ago, or is under way.
+fn job(action: JobAction, status: JobStatus, attempt: u32, seconds_ago: i64) -> Option<Job> {
+    let now: Timestamp = NOW.parse().unwrap();
+    let ended = matches!(status, JobStatus::Done | JobStatus::Error);
+    Some(Job {
+        id: id(1),
+        remote: None,
+        action,
+        guest: id(100),
+        hypervisor: id(10),
+        order: None,
+        attempt,
+        deadline: None,
+        error: None,
+        status,
+        started_at: None,
+        finished_at: ended.then(|| now - SignedDuration::from_secs(seconds_ago)),
+    })
+}
+
+#[track_caller]
+fn written(plan: &Plan) -> &GuestStatus {
+    match &plan.action {
+        Action::Write { status, .. } => status,
+        Action::Free { .. } => panic!("nothing is written, everything freed: {plan:?}"),
+    }
+}
+
+fn next(plan: &Plan) -> Option<(JobAction, u32)> {
+    match &plan.action {
+        Action::Write { next, .. } => next.map(|next| (next.action, next.attempt)),
+        Action::Free { .. } => None,
+    }
+}
+
+fn closing(plan: &Plan) -> Option<&Closing> {
+    match &plan.action {
+        Action::Write { close, .. } | Action::Free { close } => close.as_ref(),
+    }
+}
+
+#[track_caller]
+fn condition(status: &GuestStatus, kind: ConditionType) -> (ConditionStatus, Reason, &str) {
+    let found = status.conditions.iter().find(|condition| condition.kind == kind);
+    let found = found.unwrap_or_else(|| panic!("no {kind} in {status:?}"));
+    (found.status, found.reason, &found.message)
+}
+
+#[test]
+fn a_guest_that_runs_as_wanted_is_ready_and_gets_no_job() {
+    let plan = Case::default().plan();
+    assert_eq!(next(&plan), None);
+    let status = written(&plan);
+    assert_eq!(status.phase, Phase::Running);
+    assert_eq!(condition(status, ConditionType::Ready).0, ConditionStatus::True);
+    assert!(status.observed.is_some(), "the status says which document it answers");
+}
+
+#[test]
+fn a_guest_that_died_is_started_again_and_waits_longer_each_time() {
+    let died = |job| Case { state: Some("crashed"), job, ..Case::default() }.plan();
+    assert_eq!(next(&died(None)), Some((JobAction::Start, 0)));
+    let long_ago = job(JobAction::Start, JobStatus::Done, 3, 3600);
+    assert_eq!(next(&died(long_ago)), Some((JobAction::Start, 0)));
+    let lately = job(JobAction::Start, JobStatus::Done, 3, 1);
+    let plan = died(lately);
+    assert_eq!((next(&plan), plan.again_in), (None, Some(Duration::from_secs(3))));
+    let waited = job(JobAction::Start, JobStatus::Done, 3, 4);
+    assert_eq!(next(&died(waited)), Some((JobAction::Start, 4)));
+}
+
+#[test]
+fn a_clock_that_jumped_back_delays_an_attempt_by_no_more_than_its_whole_wait() {
+    let job = job(JobAction::Start, JobStatus::Error, 0, -86_400);
+    let plan = Case { state: Some("shutoff"), job, ..Case::default() }.plan();
+    assert_eq!(plan.again_in, Some(Duration::from_millis(500)));
+}
+
+#[test]
+fn restart_decides_about_a_guest_that_stopped_by_itself() {
+    let stopped = |restart: &str, state| {
+        let document = json!({"restart": restart});
+        next(&Case { document, state: Some(state), ..Case::default() }.plan())
+    };
+    let start = Some((JobAction::Start, 0));
+    assert_eq!(stopped("always", "shutoff"), start);
+    assert_eq!(stopped("on-failure", "crashed"), start);
+    assert_eq!(stopped("on-failure", "shutoff"), None);
+    assert_eq!(stopped("never", "crashed"), None);
+}
+
+#[test]
+fn a_guest_that_was_stopped_on_purpose_starts_again_whatever_restart_says() {
+    let plan = Case {
+        document: json!({"restart": "never"}),
+        phase: "Stopped",
+        state: Some("shutoff"),
+        ready: Some(Reason::Stopped),
+        ..Case::default()
+    }
+    .plan();
+    assert_eq!(next(&plan), Some((JobAction::Start, 0)));
+}
+
+#[test]
+fn stopping_asks_first_and_cuts_the_power_when_asking_did_not_help() {
+    let stop = |job| {
+        Case { document: json!({"state": "stopped"}), job, ..Case::default() }.plan()
+    };
+    assert_eq!(next(&stop(None)), Some((JobAction::Shutdown, 0)));
+    let in_vain = job(JobAction::Shutdown, JobStatus::Error, 0, 60);
+    assert_eq!(next(&stop(in_vain)), Some((JobAction::Poweroff, 0)));
+}
+
+#[test]
+fn suspending_and_resuming_follow_the_wish() {
+    let suspend = Case { document: json!({"state": "suspended"}), ..Case::default() }.plan();
+    assert_eq!(next(&suspend), Some((JobAction::Suspend, 0)));
+    let resume = Case { state: Some("paused"), phase: "Suspended", ..Case::default() }.plan();
+    assert_eq!(next(&resume), Some((JobAction::Resume, 0)));
+}
+
+#[test]
+fn a_new_reboot_token_is_one_reboot() {
+    let with = |token, done, job| {
+        Case { document: json!({"reboot": token}), reboot: done, job, ..Case::default() }.plan()
+    };
+    let plan = with("b", Some("a"), None);
+    assert_eq!(next(&plan), Some((JobAction::Reboot, 0)));
+    assert_eq!(written(&plan).reboot.as_deref(), Some("b"));
+    assert_eq!(next(&with("b", Some("b"), job(JobAction::Reboot, JobStatus::Done, 0, 1))), None);
+}
+
+#[test]
+fn a_reboot_token_that_comes_while_it_is_stopped_counts_as_done() {
+    let plan = Case {
+        document: json!({"state": "stopped", "reboot": "b"}),
+        phase: "Stopped",
+        reboot: Some("a"),
+        state: Some("shutoff"),
+        ..Case::default()
+    }
+    .plan();
+    assert_eq!(next(&plan), None);
+    assert_eq!(written(&plan).reboot.as_deref(), Some("b"));
+}
+
+#[test]
+fn a_guest_that_a_complete_list_does_not_have_is_created_again() {
+    let plan = Case { state: None, ..Case::default() }.plan();
+    assert_eq!(next(&plan), Some((JobAction::Create, 0)));
+}
+
+#[test]
+fn a_list_from_before_the_newest_job_ended_starts_nothing() {
+    let job = job(JobAction::Create, JobStatus::Done, 0, 0);
+    let plan = Case { state: None, fresh: false, job, ..Case::default() }.plan();
+    assert_eq!(next(&plan), None);
+    assert_eq!(written(&plan).phase, Phase::Running, "nothing moves on old news");
+    assert!(plan.again_in.is_some());
+}
+
+#[test]
+fn a_silent_host_makes_its_guests_unknown_and_moves_nothing() {
+    let plan = Case { host_silent: true, ..Case::default() }.plan();
+    assert_eq!(next(&plan), None);
+    assert_eq!(written(&plan).phase, Phase::Unknown);
+    let gone = Case { host_silent: true, document: Value::Null, ..Case::default() }.plan();
+    assert_eq!(next(&gone), Some((JobAction::Delete, 0)), "the intent is written all the same");
+}
+
+#[test]
+fn the_end_of_a_job_is_written_with_the_status() {
+    let plan = Case {
+        phase: "Creating",
+        job: job(JobAction::Create, JobStatus::Working, 0, 0),
+        outcome: Some(Ok(())),
+        ..Case::default()
+    }
+    .plan();
+    assert!(closing(&plan).is_some_and(|closing| closing.result.is_ok()));
+    assert_eq!(written(&plan).phase, Phase::Running);
+}
+
+#[test]
+fn a_create_that_failed_says_why_and_is_tried_again() {
+    let words = "no space left on pool";
+    let plan = Case {
+        phase: "Creating",
+        job: job(JobAction::Create, JobStatus::Working, 0, 0),
+        outcome: Some(Err(words.to_owned())),
+        state: Some("create"),
+        ..Case::default()
+    }
+    .plan();
+    let (_, reason, message) = condition(written(&plan), ConditionType::Created);
+    assert_eq!((written(&plan).phase, reason), (Phase::Failed, Reason::CreateFailed));
+    assert!(message.contains(words), "{message}");
+    let failed = job(JobAction::Create, JobStatus::Error, 0, 10);
+    let plan = Case { phase: "Failed", job: failed, state: Some("create"), ..Case::default() };
+    assert_eq!(next(&plan.plan()), Some((JobAction::Create, 1)));
+}
+
+#[test]
+fn an_agent_whose_word_says_nothing_is_believed_by_its_jobs() {
+    assert_eq!(GuestState::of("create").power(), Power::Unclear);
+    let done = job(JobAction::Create, JobStatus::Done, 0, 10);
+    let plan = Case { job: done, state: Some("create"), ..Case::default() }.plan();
+    assert_eq!((next(&plan), written(&plan).phase), (None, Phase::Running));
+    let stopped = job(JobAction::Shutdown, JobStatus::Done, 0, 10);
+    let document = json!({"state": "stopped"});
+    let plan = Case { job: stopped, document, state: Some("create"), ..Case::default() }.plan();
+    assert_eq!((next(&plan), written(&plan).phase), (None, Phase::Stopped));
+}
+
+#[test]
+fn teardown_begins_only_while_the_document_is_absent_and_supersedes_the_job_under_way() {
+    let plan = Case {
+        document: Value::Null,
+        job: job(JobAction::Create, JobStatus::Working, 0, 0),
+        ..Case::default()
+    }
+    .plan();
+    let Action::Write { only_if_undeclared, .. } = &plan.action else { panic!("{plan:?}") };
+    assert!(only_if_undeclared);
+    assert_eq!(next(&plan), Some((JobAction::Delete, 0)));
+    assert!(closing(&plan).is_some_and(|closing| closing.result.is_err()));
+    assert_eq!(written(&plan).phase, Phase::Deleting);
+}
+
+#[test]
+fn a_held_deletion_leaves_the_guest_running_and_says_what_to_do() {
+    let plan = Case {
+        document: Value::Null,
+        teardown: TeardownPermit::Held { pending: 30, budget: 10 },
+        ..Case::default()
+    }
+    .plan();
+    assert_eq!((next(&plan), written(&plan).phase), (None, Phase::Running));
+    let (_, reason, message) = condition(written(&plan), ConditionType::Progressing);
+    assert_eq!(reason, Reason::Held);
+    assert!(message.contains("30 guests") && message.contains("confirm"), "{message}");
+}
+
+#[test]
+fn an_address_is_freed_only_when_the_guest_is_gone_from_its_host() {
+    let deleted = |state, fresh| {
+        let job = job(JobAction::Delete, JobStatus::Working, 0, 0);
+        let case = Case { phase: "Deleting", document: Value::Null, job, ..Case::default() };
+        Case { outcome: Some(Ok(())), state, fresh, ..case }.plan()
+    };
+    assert!(matches!(deleted(None, true).action, Action::Free { close: Some(_) }));
+    assert_eq!(next(&deleted(Some("running"), true)), Some((JobAction::Delete, 1)));
+    let waits = deleted(Some("running"), false);
+    assert_eq!((next(&waits), waits.again_in.is_some()), (None, true));
+}
+
+#[test]
+fn an_agent_without_order_keeps_the_address_for_the_quarantine() {
+    let deleted = |seconds_ago| {
+        let job = job(JobAction::Delete, JobStatus::Done, 0, seconds_ago);
+        let case = Case { phase: "Deleting", document: Value::Null, job, ..Case::default() };
+        Case { state: None, order: false, ..case }.plan()
+    };
+    let waits = deleted(100);
+    assert_eq!(waits.again_in, Some(Duration::from_secs(200)));
+    assert_eq!(written(&waits).phase, Phase::Deleting);
+    assert!(matches!(deleted(301).action, Action::Free { .. }));
+}
+
+#[test]
+fn a_document_put_back_after_the_point_of_no_return_does_not_stop_the_teardown() {
+    let job = job(JobAction::Delete, JobStatus::Done, 0, 0);
+    let plan = Case { phase: "Deleting", job, state: None, ..Case::default() }.plan();
+    assert!(matches!(plan.action, Action::Free { .. }));
+}
+
+#[test]
+fn a_document_put_back_before_it_is_only_an_edit() {
+    let plan = Case::default().plan();
+    assert_eq!(next(&plan), None);
+}
+
+#[test]
+fn nothing_is_started_or_torn_down_while_paused() {
+    let paused = |document, state| {
+        let who = Some("its hypervisor (config/pause)");
+        next(&Case { document, state, paused: who, ..Case::default() }.plan())
+    };
+    assert_eq!(paused(json!({}), Some("crashed")), None);
+    assert_eq!(paused(json!({"state": "stopped"}), Some("running")), None);
+    assert_eq!(paused(Value::Null, Some("running")), None);
+}
+
+#[test]
+fn a_document_that_no_longer_parses_stops_nothing() {
+    let mut store = Store::basics();
+    let guest = store.guest(100, &json!({"state": "stopped"}));
+    store.put_text(&Key::Guest(guest), "{\"state\": \"flying\"}");
+    let entry = store.world.guest(guest).unwrap();
+    let understood: &Guest = entry.understood().unwrap();
+    assert_eq!(understood.to_json()["state"], "stopped");
+    assert!(entry.document.as_ref().unwrap().invalid.is_some());
+}

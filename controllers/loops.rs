@@ -1,0 +1,341 @@
+//! The wiring: one process follows the store and campaigns; while it leads, the loops run.
+//!
+//! The view is kept warm whether this process leads or not. A term begins when the view has reached its own election; it
+//! ends with every task of its own, and with everything that it remembered: a new term plans from what is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lochness_agent::Transport;
+use lochness_api::Prefix;
+use lochness_api::keys::Key;
+use lochness_kv::{Compare, Kv, Op};
+use lochness_runtime::clock::Clock;
+use lochness_runtime::committer::Commit;
+use lochness_runtime::controller::{Controller, ControllerOptions, Reconciler, rescan};
+use lochness_runtime::leader::{Elector, ElectorOptions, Term};
+use lochness_runtime::metrics::Metrics;
+use lochness_runtime::queue::Queue;
+use lochness_runtime::tasks::Tasks;
+use lochness_runtime::watcher::{Watcher, WatcherOptions};
+use tracing::{info, warn};
+
+use crate::agents::{AgentMetrics, Agents, poll_hosts};
+use crate::cluster::ClusterReconciler;
+use crate::cluster::budget::Teardowns;
+use crate::commits::Commits;
+use crate::context::Context;
+use crate::firewall::FirewallReconciler;
+use crate::guest::GuestReconciler;
+use crate::host::HostReconciler;
+use crate::job::JobReconciler;
+use crate::leases::Leases;
+use crate::object::ObjectReconciler;
+use crate::observe::Observer;
+use crate::outcomes::Outcomes;
+use crate::placement::PlacementReconciler;
+use crate::queues::Queues;
+use crate::reports::Reports;
+use crate::settings::Settings;
+use crate::subnet::SubnetReconciler;
+use crate::wake::{wake, wake_everything};
+use crate::world::{Change, Connection, World, WorldCell, WorldSink};
+
+/// Everything that an operator process needs; nothing is read from anywhere else.
+#[derive(Clone)]
+pub struct Operator {
+    /// The store.
+    pub kv: Arc<dyn Kv>,
+    /// The way to the agents.
+    pub transport: Arc<dyn Transport>,
+    /// The wall clock, for documents.
+    pub clock: Arc<dyn Clock>,
+    /// Where the keys lie.
+    pub prefix: Prefix,
+    /// Who this process is, for people.
+    pub identity: String,
+    /// How long a silent leader keeps its term.
+    pub lease: Duration,
+    /// Durations and limits of the loops.
+    pub settings: Arc<Settings>,
+    /// Where everything is counted.
+    pub metrics: Metrics,
+}
+
+/// What an operator process shows of itself.
+#[derive(Clone)]
+pub struct Health {
+    world: Arc<WorldCell>,
+    active: Arc<Active>,
+}
+
+/// The queues of the present term, if this process leads.
+#[derive(Default)]
+struct Active(Mutex<Option<Queues>>);
+
+impl Health {
+    /// Whether the view follows the store: a standby that could take over at once.
+    pub fn is_ready(&self) -> bool {
+        self.world.position().borrow().revision > 0
+            && self.world.connection() == Connection::Live
+    }
+
+    /// How the view stands to the store.
+    pub fn connection(&self) -> Connection {
+        self.world.connection()
+    }
+
+    /// Whether this process leads, and its loops run.
+    pub fn is_leading(&self) -> bool {
+        self.active.get().is_some()
+    }
+}
+
+impl Active {
+    fn get(&self) -> Option<Queues> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, queues: Option<Queues>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = queues;
+    }
+}
+
+impl Operator {
+    /// Starts the process's tasks in `tasks`. They end when that is told to; the term is then given back at once.
+    pub fn start(self, tasks: &Tasks) -> Health {
+        let world = WorldCell::new(World::new(self.prefix.clone()));
+        let active = Arc::new(Active::default());
+        let observer = Observer::new(Arc::clone(&world));
+        if let Err(error) = self.metrics.registry.register(Box::new(observer.clone())) {
+            warn!(%error, "the metrics of the world are not shown");
+        }
+        let agents = AgentMetrics::new(&self.metrics);
+        self.follow(&world, &active, tasks);
+        let health = Health { world: Arc::clone(&world), active: Arc::clone(&active) };
+        let (kv, options) = (Arc::clone(&self.kv), self.elector_options());
+        let elector = Elector::new(kv, options, &self.metrics);
+        let token = tasks.token().clone();
+        let process = Process { operator: self, world, active, observer, agents };
+        let process = Arc::new(process);
+        tasks.spawn("elector", async move {
+            elector.run(token, move |term| Arc::clone(&process).lead(term)).await;
+        });
+        health
+    }
+
+    fn follow(&self, world: &Arc<WorldCell>, active: &Arc<Active>, tasks: &Tasks) {
+        let prefix = Bytes::from(self.prefix.as_str().to_owned());
+        let kv = Arc::clone(&self.kv);
+        let watcher = Watcher::new(kv, prefix, WatcherOptions::default(), &self.metrics);
+        let active = Arc::clone(active);
+        let sink = WorldSink::new(Arc::clone(world), move |world: &World, changes: &[Change]| {
+            if let Some(queues) = active.get() {
+                wake(world, changes, &queues);
+            }
+        });
+        let token = tasks.token().clone();
+        tasks.spawn("watcher", watcher.run(sink, token));
+    }
+
+    fn elector_options(&self) -> ElectorOptions {
+        let key = self.prefix.key(&Key::Leader);
+        ElectorOptions { lease: self.lease, ..ElectorOptions::new(key, self.identity.clone()) }
+    }
+}
+
+/// What lives as long as the process, for the terms that it leads.
+struct Process {
+    operator: Operator,
+    world: Arc<WorldCell>,
+    active: Arc<Active>,
+    observer: Observer,
+    agents: AgentMetrics,
+}
+
+impl Process {
+    /// One term of leadership, from the election to its loss.
+    async fn lead(self: Arc<Self>, term: Term) {
+        let tasks = Tasks::new();
+        tokio::select! {
+            biased;
+            () = term.lost().cancelled() => {}
+            () = tasks.cancelled() => warn!("a task of the term has failed: giving the term up"),
+            () = self.run_term(&term, &tasks) => {}
+        }
+        self.active.set(None);
+        self.observer.set_reports(None);
+        tasks.shutdown().await;
+    }
+
+    /// Starts the loops, and then waits for ever.
+    async fn run_term(&self, term: &Term, tasks: &Tasks) {
+        self.world.wait_for(term.revision()).await;
+        let (commits, commit_loop) = Commits::new(
+            Arc::clone(&self.operator.kv),
+            Arc::clone(&self.world),
+            term.clone(),
+            &self.operator.metrics,
+        );
+        tasks.spawn("committer", commit_loop.run(tasks.token().clone()));
+        let incarnation = self.incarnation(&commits).await;
+        let context = self.context(term, commits, incarnation);
+        self.active.set(Some(context.queues.clone()));
+        self.observer.set_reports(Some(Arc::clone(&context.reports)));
+        tasks.spawn("agents", poll_hosts(context.clone(), tasks.child()));
+        self.start_loops(&context, tasks);
+        wake_everything(&self.world.read(), &context.queues);
+        info!(epoch = %context.epoch(), "the loops run");
+        // Looking comes before acting: what the hosts list is known before anything is placed.
+        wait_for_lists(&context).await;
+        let placement = Arc::new(PlacementReconciler::new(context.clone()));
+        self.spawn("placement", placement, &context.queues.placement, 512, tasks);
+        info!("placement begins");
+        std::future::pending::<()>().await;
+    }
+
+    /// The number that leads every epoch and order; the first leader of a store writes it.
+    async fn incarnation(&self, commits: &Commits) -> u64 {
+        loop {
+            if let Some(incarnation) = self.world.read().incarnation() {
+                return incarnation;
+            }
+            let now = self.operator.clock.unix_millis().to_string();
+            let key = self.operator.prefix.key(&Key::Incarnation);
+            let commit = Commit {
+                compares: vec![Compare::absent(key.clone())],
+                writes: vec![Op::put(key, now)],
+            };
+            if let Err(error) = commits.commit(commit).await {
+                warn!(%error, "cannot write the store's incarnation yet");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    fn context(&self, term: &Term, commits: Commits, incarnation: u64) -> Context {
+        let operator = &self.operator;
+        let reports = Arc::new(Reports::default());
+        let settings = Arc::clone(&operator.settings);
+        let epoch = lochness_agent::wire::Order::new(
+            incarnation,
+            u64::try_from(term.revision()).unwrap_or(0),
+        );
+        let agents = Agents::new(
+            Arc::clone(&operator.transport),
+            epoch,
+            term.clone(),
+            Arc::clone(&reports),
+            Arc::clone(&settings),
+            self.agents.clone(),
+        );
+        Context {
+            world: Arc::clone(&self.world),
+            reports,
+            outcomes: Arc::new(Outcomes::default()),
+            commits,
+            leases: Arc::new(Leases::new(Arc::clone(&operator.kv))),
+            agents: Arc::new(agents),
+            deletions: Arc::new(Teardowns::default()),
+            queues: Queues::new(&settings, &operator.metrics),
+            term: term.clone(),
+            incarnation,
+            clock: Arc::clone(&operator.clock),
+            settings,
+            prefix: operator.prefix.clone(),
+            identity: operator.identity.clone(),
+        }
+    }
+
+    /// Every loop but placement. To add one: its folder, its queue in `queues.rs`, its line in `wake.rs`, its line here.
+    fn start_loops(&self, context: &Context, tasks: &Tasks) {
+        let queues = &context.queues;
+        let metrics = &self.operator.metrics;
+        let guest = Arc::new(GuestReconciler::new(context.clone()));
+        self.spawn("guest", guest, &queues.guest, 256, tasks);
+        let job = Arc::new(JobReconciler::new(context.clone()));
+        self.spawn("job", job, &queues.job, 256, tasks);
+        let host = Arc::new(HostReconciler::new(context.clone(), metrics));
+        self.spawn("host", host, &queues.host, 64, tasks);
+        let firewall = Arc::new(FirewallReconciler::new(context.clone(), metrics));
+        self.spawn("firewall", firewall, &queues.firewall, 64, tasks);
+        let subnet = Arc::new(SubnetReconciler::new(context.clone(), metrics));
+        self.spawn("subnet", subnet, &queues.subnet, 16, tasks);
+        let object = Arc::new(ObjectReconciler::new(context.clone(), metrics));
+        self.spawn("object", object, &queues.object, 16, tasks);
+        let cluster = Arc::new(ClusterReconciler::new(context.clone(), metrics));
+        self.spawn("cluster", cluster, &queues.cluster, 1, tasks);
+        self.spawn_rescans(context, tasks);
+    }
+
+    fn spawn<R: Reconciler>(
+        &self,
+        name: &'static str,
+        reconciler: Arc<R>,
+        queue: &Arc<Queue<R::Key>>,
+        workers: usize,
+        tasks: &Tasks,
+    ) {
+        let options = ControllerOptions { workers, ..ControllerOptions::default() };
+        let queue = Arc::clone(queue);
+        let controller = Controller::with_queue(reconciler, queue, options, &self.operator.metrics);
+        tasks.spawn(name, controller.run(tasks.token().clone()));
+    }
+
+    /// A second way to find work, which should never find any.
+    fn spawn_rescans(&self, context: &Context, tasks: &Tasks) {
+        let period = context.settings.rescan;
+        let queues = &context.queues;
+        let keys = |list: fn(&World) -> Vec<_>| {
+            let world = Arc::clone(&self.world);
+            move || list(&world.read())
+        };
+        let placed = |world: &World| world.guests().map(|(id, _)| id).collect();
+        let pending = |world: &World| world.pending().iter().copied().collect();
+        let token = || tasks.token().clone();
+        tasks.spawn(
+            "rescan guests",
+            rescan(Arc::clone(&queues.guest), period, keys(placed), token()),
+        );
+        tasks.spawn(
+            "rescan placement",
+            rescan(Arc::clone(&queues.placement), period, keys(pending), token()),
+        );
+        let keys = |list: fn(&World) -> Vec<_>| {
+            let world = Arc::clone(&self.world);
+            move || list(&world.read())
+        };
+        let hosts = |world: &World| world.hosts().iter().map(|host| host.id).collect();
+        tasks.spawn("rescan hosts", rescan(Arc::clone(&queues.host), period, keys(hosts), token()));
+        tasks.spawn(
+            "rescan firewalls",
+            rescan(Arc::clone(&queues.firewall), period, keys(hosts), token()),
+        );
+        let world = Arc::clone(&self.world);
+        let jobs = move || world.read().jobs().map(|(id, _)| id).collect();
+        tasks.spawn("rescan jobs", rescan(Arc::clone(&queues.job), period, jobs, token()));
+        let world = Arc::clone(&self.world);
+        let subnets = move || world.read().subnets().map(|(id, _)| id).collect();
+        tasks.spawn("rescan subnets", rescan(Arc::clone(&queues.subnet), period, subnets, token()));
+        let world = Arc::clone(&self.world);
+        let objects = move || world.read().objects().into_iter().collect();
+        tasks.spawn("rescan objects", rescan(Arc::clone(&queues.object), period, objects, token()));
+    }
+}
+
+/// How often the reports are looked at while the first lists are awaited.
+const FIRST_LISTS_POLL: Duration = Duration::from_millis(10);
+
+/// Waits until every host that has a heartbeat has given one complete list, or for the time of grace.
+async fn wait_for_lists(context: &Context) {
+    let all_listed = async {
+        while !context.agents.every_live_host_listed(&context.world.read()) {
+            tokio::time::sleep(FIRST_LISTS_POLL).await;
+        }
+    };
+    let grace = context.settings.startup_grace;
+    if tokio::time::timeout(grace, all_listed).await.is_err() {
+        warn!(?grace, "not every live host has listed its guests; placing on those that have");
+    }
+}

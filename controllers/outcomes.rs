@@ -1,0 +1,72 @@
+//! How jobs ended, as far as this process saw it and the store does not show it yet.
+//!
+//! The job loop learns an end and puts it here; the guest loop writes it, with the status, in one transaction. Nothing is
+//! lost with this memory: a new leader asks the agent again.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use lochness_api::{GuestId, JobId};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+/// How a job ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobOutcome {
+    /// `Err` says why it failed, for people.
+    pub result: Result<(), String>,
+    /// When the end was seen, for documents.
+    pub finished_at: Timestamp,
+}
+
+/// Ends of jobs that wait to be written, and when each guest's newest job ended.
+#[derive(Debug, Default)]
+pub struct Outcomes(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    jobs: FxHashMap<JobId, (JobOutcome, Instant)>,
+    guests: FxHashMap<GuestId, Instant>,
+}
+
+impl Outcomes {
+    /// Notes how a job ended; the first word stands.
+    pub fn record(&self, job: JobId, outcome: JobOutcome) {
+        self.lock().jobs.entry(job).or_insert((outcome, Instant::now()));
+    }
+
+    /// How a job ended, if that is known and not yet written.
+    pub fn get(&self, job: JobId) -> Option<JobOutcome> {
+        self.lock().jobs.get(&job).map(|(outcome, _)| outcome.clone())
+    }
+
+    /// The store shows the end of a guest's job.
+    pub fn written(&self, job: JobId, guest: GuestId) {
+        let mut inner = self.lock();
+        let ended = inner.jobs.remove(&job).map_or_else(Instant::now, |(_, at)| at);
+        inner.guests.insert(guest, ended);
+    }
+
+    /// Whether a list that was asked for at `asked_at` is newer than the end of the guest's newest job, so that what it
+    /// says of the guest is not from before that.
+    pub fn is_fresh(&self, guest: GuestId, asked_at: Instant) -> bool {
+        let mut inner = self.lock();
+        match inner.guests.get(&guest) {
+            Some(ended) if asked_at <= *ended => false,
+            Some(_) => {
+                inner.guests.remove(&guest);
+                true
+            }
+            None => true,
+        }
+    }
+
+    /// Forgets a job whose key is gone.
+    pub fn forget(&self, job: JobId) {
+        self.lock().jobs.remove(&job);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,129 @@
+//! What open commits will use: resources, addresses, places in anti-affinity sets.
+//!
+//! A claim stands from the plan until the view shows what became of its commit. For a moment after that both the view and
+//! the claim count it: that errs on the safe side.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lochness_api::document::Resources;
+use lochness_api::{HypervisorId, SubnetId};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rustc_hash::FxHashMap;
+
+use crate::world::range_set::RangeSet;
+use crate::world::{address_number, number_address};
+
+/// What the planner remembers between plans: claims, and where its random choices come from.
+pub(super) struct Planner {
+    pub(super) claims: Claims,
+    pub(super) random: SmallRng,
+}
+
+/// What open commits will use.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    hosts: FxHashMap<HypervisorId, Resources>,
+    addresses: FxHashMap<SubnetId, RangeSet>,
+    sets: FxHashMap<(Box<str>, HypervisorId), u32>,
+}
+
+/// What one open commit will use.
+#[derive(Debug, Clone)]
+pub(super) struct Claim {
+    pub(super) hypervisor: HypervisorId,
+    pub(super) resources: Resources,
+    pub(super) subnet: SubnetId,
+    pub(super) ip: IpAddr,
+    pub(super) set: Option<Box<str>>,
+}
+
+impl Claims {
+    /// What open commits will use on a host.
+    pub(super) fn on(&self, host: HypervisorId) -> Resources {
+        self.hosts.get(&host).copied().unwrap_or_default()
+    }
+
+    /// Whether an open commit will take the address.
+    pub(super) fn has_address(&self, subnet: SubnetId, ip: IpAddr) -> bool {
+        self.addresses.get(&subnet).is_some_and(|taken| taken.contains(address_number(ip)))
+    }
+
+    /// The first address at or above `ip` that no open commit will take.
+    pub(super) fn first_unclaimed(&self, subnet: SubnetId, ip: IpAddr) -> Option<IpAddr> {
+        match self.addresses.get(&subnet) {
+            None => Some(ip),
+            Some(taken) => {
+                taken.first_absent(address_number(ip)).map(|number| number_address(number, ip))
+            }
+        }
+    }
+
+    /// Whether an open commit will place a guest of the set on the host.
+    pub(super) fn has_set(&self, set: &str, host: HypervisorId) -> bool {
+        !self.sets.is_empty() && self.sets.contains_key(&(set.into(), host))
+    }
+
+    fn insert(&mut self, claim: &Claim) {
+        let used = self.hosts.entry(claim.hypervisor).or_default();
+        *used = used.saturating_add(claim.resources);
+        self.addresses.entry(claim.subnet).or_default().insert(address_number(claim.ip));
+        if let Some(set) = &claim.set {
+            *self.sets.entry((set.clone(), claim.hypervisor)).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, claim: &Claim) {
+        if let Some(used) = self.hosts.get_mut(&claim.hypervisor) {
+            *used = used.saturating_sub(claim.resources);
+            if *used == Resources::default() {
+                self.hosts.remove(&claim.hypervisor);
+            }
+        }
+        if let Some(taken) = self.addresses.get_mut(&claim.subnet) {
+            taken.remove(address_number(claim.ip));
+            if taken.len() == 0 {
+                self.addresses.remove(&claim.subnet);
+            }
+        }
+        if let Some(set) = &claim.set {
+            let key = (set.clone(), claim.hypervisor);
+            if let Some(count) = self.sets.get_mut(&key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.sets.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+impl Planner {
+    pub(super) fn new(seed: u64) -> Arc<Mutex<Self>> {
+        let random = SmallRng::seed_from_u64(seed);
+        Arc::new(Mutex::new(Self { claims: Claims::default(), random }))
+    }
+
+    pub(super) fn lock(planner: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        planner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Claims, until the guard is dropped. A dropped guard frees the claim whatever happened, a panic included.
+    pub(super) fn claim(&mut self, claim: Claim, planner: &Arc<Mutex<Self>>) -> ClaimGuard {
+        self.claims.insert(&claim);
+        ClaimGuard { claim, planner: Arc::clone(planner) }
+    }
+}
+
+/// A claim that stands while this lives.
+pub(super) struct ClaimGuard {
+    claim: Claim,
+    planner: Arc<Mutex<Planner>>,
+}
+
+impl Drop for ClaimGuard {
+    fn drop(&mut self) {
+        Planner::lock(&self.planner).claims.remove(&self.claim);
+    }
+}

@@ -1,0 +1,237 @@
+//! The placement loop: every guest that is declared and has no placement gets one, or a status that says why not.
+//!
+//! Guarantees: a placement is one transaction (status, address, index and first job, or none of them), based on the
+//! guest's own document and status; what open commits will use counts as used; a guest that is already somewhere is
+//! adopted, never placed again. Plans are made one after the other under one lock, a few microseconds each; their
+//! transactions are under way at the same time, and the committer makes few requests of them.
+
+mod address;
+mod adopt;
+mod choose;
+mod claims;
+mod filter;
+mod plan;
+mod refusal;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use lochness_api::job::{Job, JobAction, JobStatus};
+use lochness_api::keys::Key;
+use lochness_api::status::{GuestStatus, Placement};
+use lochness_api::{GuestId, JobId};
+use lochness_kv::{Compare, Op};
+use lochness_runtime::committer::Commit;
+use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
+use rand::Rng;
+use tokio::time::Instant;
+
+use self::adopt::Adoption;
+use self::claims::{Claim, ClaimGuard, Planner};
+use self::filter::Fleet;
+use self::plan::{Decision, plan};
+use crate::context::Context;
+use crate::pace::{Pace, differs_in_words_only};
+use crate::world::{GuestEntry, World};
+
+/// The placement loop.
+pub struct PlacementReconciler {
+    context: Context,
+    planner: Arc<Mutex<Planner>>,
+    /// When a message was last written for a guest whose reason stayed.
+    messages: Pace<GuestId>,
+}
+
+/// A decision, made ready to be carried out without looking at the world again.
+enum Step {
+    Nothing,
+    Commit { commit: Commit, claim: Option<ClaimGuard> },
+}
+
+impl PlacementReconciler {
+    /// The loop for one term.
+    pub fn new(context: Context) -> Self {
+        let planner = Planner::new(context.settings.seed);
+        Self { context, planner, messages: Pace::default() }
+    }
+
+    fn step(&self, id: GuestId) -> Step {
+        let world = self.context.world.read();
+        let reports = self.context.reports.read();
+        let hold = self.context.hold(&world);
+        let mut planner = Planner::lock(&self.planner);
+        let planner = &mut *planner;
+        let fleet = Fleet {
+            world: &world,
+            reports: &reports,
+            claims: &planner.claims,
+            now: Instant::now(),
+            reachable_window: self.context.settings.reachable_window,
+        };
+        let decision = plan(fleet, id, hold.as_ref(), &mut planner.random);
+        let Some(entry) = world.guest(id) else { return Step::Nothing };
+        match decision {
+            Decision::Leave => Step::Nothing,
+            Decision::Forget => Step::commit(self.forget(id, entry)),
+            Decision::Place(placement) => {
+                let job = random_job_id(&mut planner.random);
+                let claim = claim(&placement, entry);
+                let claim = planner.claim(claim, &self.planner);
+                let commit = self.place(id, entry, *placement, job);
+                Step::Commit { commit, claim: Some(claim) }
+            }
+            Decision::Adopt(adoption) => {
+                let claim = planner.claim(claim(&adoption.placement, entry), &self.planner);
+                let commit = self.adopt(id, &world, entry, *adoption);
+                Step::Commit { commit, claim: Some(claim) }
+            }
+            Decision::Refuse(refusal) => {
+                let status = status::refused(entry, &refusal, self.context.now());
+                if self.is_worth_writing(id, entry, &status) {
+                    Step::commit(self.write_status(id, entry, &status))
+                } else {
+                    Step::Nothing
+                }
+            }
+        }
+    }
+
+    /// Whether the status says something new: another answer at once, other words for the same one now and then.
+    fn is_worth_writing(&self, id: GuestId, entry: &GuestEntry, status: &GuestStatus) -> bool {
+        let Some(former) = entry.status() else { return true };
+        if former == status {
+            return false;
+        }
+        !differs_in_words_only(former, status)
+            || self.messages.take(id, self.context.settings.message_interval).is_ok()
+    }
+
+    fn place(&self, id: GuestId, entry: &GuestEntry, placement: Placement, job: JobId) -> Commit {
+        let hypervisor = placement.hypervisor;
+        let address = self.context.key(&Key::Address(placement.subnet, placement.ip));
+        let index = self.context.key(&Key::Placement(hypervisor, id));
+        let job_key = self.context.key(&Key::Job(job));
+        let status = status::placed(entry, placement, job, self.context.now());
+        let job = Job {
+            id: job,
+            remote: None,
+            action: JobAction::Create,
+            guest: id,
+            hypervisor,
+            order: None,
+            attempt: 0,
+            deadline: None,
+            error: None,
+            status: JobStatus::New,
+            started_at: None,
+            finished_at: None,
+        };
+        let mut commit = self.write_status(id, entry, &status);
+        commit.compares.extend([
+            Compare::absent(address.clone()),
+            Compare::absent(index.clone()),
+            Compare::absent(job_key.clone()),
+        ]);
+        commit.writes.extend([
+            Op::put(address, id.to_string()),
+            Op::put(index, id.to_string()),
+            Op::put(job_key, json(&job)),
+        ]);
+        commit
+    }
+
+    fn adopt(&self, id: GuestId, world: &World, entry: &GuestEntry, found: Adoption) -> Commit {
+        let Placement { hypervisor, subnet, ip, .. } = found.placement;
+        let (reserve, index) = (found.reserve, found.index);
+        let status = status::adopted(entry, found, self.context.now());
+        let mut commit = self.write_status(id, entry, &status);
+        let address = self.context.key(&Key::Address(subnet, ip));
+        if reserve {
+            commit.compares.push(Compare::absent(address.clone()));
+            commit.writes.push(Op::put(address, id.to_string()));
+        } else if let Some(reservation) = world.address(subnet, ip).reservation {
+            commit.compares.push(Compare::ModRevision(address.into(), reservation.mod_revision));
+        }
+        if index {
+            let index = self.context.key(&Key::Placement(hypervisor, id));
+            commit.compares.push(Compare::absent(index.clone()));
+            commit.writes.push(Op::put(index, id.to_string()));
+        }
+        commit
+    }
+
+    fn forget(&self, id: GuestId, entry: &GuestEntry) -> Commit {
+        let mut commit = self.based_on(id, entry);
+        commit.writes.push(Op::delete(self.context.key(&Key::GuestStatus(id))));
+        commit
+    }
+
+    fn write_status(&self, id: GuestId, entry: &GuestEntry, status: &GuestStatus) -> Commit {
+        let mut commit = self.based_on(id, entry);
+        commit.writes.push(Op::put(self.context.key(&Key::GuestStatus(id)), json(status)));
+        commit
+    }
+
+    /// What every commit about a guest is based on: its document and its status as they were when it was planned.
+    fn based_on(&self, id: GuestId, entry: &GuestEntry) -> Commit {
+        let document = self.context.key(&Key::Guest(id));
+        let status = self.context.key(&Key::GuestStatus(id));
+        Commit {
+            compares: vec![
+                Compare::ModRevision(document.into(), entry.document_revision()),
+                Compare::ModRevision(status.into(), entry.status_revision()),
+            ],
+            writes: Vec::with_capacity(4),
+        }
+    }
+}
+
+impl Step {
+    fn commit(commit: Commit) -> Self {
+        Self::Commit { commit, claim: None }
+    }
+}
+
+#[async_trait]
+impl Reconciler for PlacementReconciler {
+    type Key = GuestId;
+
+    fn name(&self) -> &'static str {
+        "placement"
+    }
+
+    async fn reconcile(&self, id: &GuestId) -> Result<Outcome, ReconcileError> {
+        match self.step(*id) {
+            Step::Nothing => Ok(Outcome::unchanged()),
+            Step::Commit { commit, claim } => {
+                self.context.commits.commit(commit).await?;
+                drop(claim);
+                Ok(Outcome::changed())
+            }
+        }
+    }
+}
+
+fn claim(placement: &Placement, entry: &GuestEntry) -> Claim {
+    Claim {
+        hypervisor: placement.hypervisor,
+        resources: placement.resources,
+        subnet: placement.subnet,
+        ip: placement.ip,
+        set: entry.understood().and_then(|document| document.metadata.set()).map(Into::into),
+    }
+}
+
+/// A random id (UUID version 4), from the loop's own source, so that a seed gives the same history.
+pub(crate) fn random_job_id(random: &mut impl Rng) -> JobId {
+    let mut bytes = [0; 16];
+    random.fill_bytes(&mut bytes);
+    JobId::new(uuid::Builder::from_random_bytes(bytes).into_uuid())
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("a status or a job has string keys only, so it is always JSON")
+}

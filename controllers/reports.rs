@@ -1,0 +1,250 @@
+//! What the agents report: the actual state. It belongs to no revision of the store, and it ages.
+//!
+//! Guarantees: only a complete answer of the right host replaces a list (absent is not unknown); a list is believed only
+//! when it is not a sudden loss of more than half of a host's guests (DESIGN.md, *Consistency* 9). One writer a host: the
+//! task that polls it ([`crate::agents`]).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use lochness_agent::wire::{AgentGuest, Capabilities, GuestState, Order};
+use lochness_api::{GuestId, HypervisorId, ImageId};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+/// Which protocol a host's agent speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// Only that of the original: no order, no epoch, no firewall, no blocking list.
+    Original,
+    /// Ours, with what it says it can do.
+    Lochness(Capabilities),
+}
+
+/// Whether a host's agent answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contact {
+    /// Not asked yet, or no answer yet.
+    Never,
+    /// It answered at this time, the newest.
+    Answered(Instant),
+    /// The newest request failed.
+    Silent {
+        /// When it last answered.
+        last_answer: Option<Instant>,
+        /// Why the newest request failed, for people.
+        error: String,
+    },
+    /// Another host answers at this address: as good as unreachable.
+    WrongHost {
+        /// Who answered.
+        found: HypervisorId,
+    },
+}
+
+/// A guest as its host's agent lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportedGuest {
+    /// What the agent says it does.
+    pub state: GuestState,
+    /// Its addresses, as the agent has them.
+    pub addresses: Vec<IpAddr>,
+    /// The whole record, for adoption.
+    pub record: Arc<AgentGuest>,
+}
+
+/// The newest complete list of a host's guests.
+#[derive(Debug, Clone)]
+pub struct GuestReport {
+    /// Every guest that the host has, declared or not.
+    pub guests: BTreeMap<GuestId, ReportedGuest>,
+    /// When the request was sent that brought it: what happened before is in it.
+    pub asked_at: Instant,
+    /// Counts lists; a new one with the same content counts too.
+    pub sequence: u64,
+}
+
+/// An image on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageState {
+    /// It is there.
+    Present,
+    /// It is being fetched since then.
+    Fetching(Instant),
+    /// The newest fetch failed.
+    Failed(String),
+}
+
+/// The ruleset that a host acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirewallReport {
+    /// Its hash.
+    pub hash: String,
+    /// What it was compiled at.
+    pub revision: Order,
+    /// The agent's words when the newest ruleset could not be applied.
+    pub error: Option<String>,
+}
+
+/// Everything that one host's agent reported.
+#[derive(Debug, Clone)]
+pub struct HostReport {
+    /// Whether it answers.
+    pub contact: Contact,
+    /// Which protocol it speaks; `None` until it was asked.
+    pub protocol: Option<Protocol>,
+    /// Its guests; `None` until the first complete list.
+    pub guests: Option<Arc<GuestReport>>,
+    /// Its images; `None` until they were read.
+    pub images: Option<BTreeMap<ImageId, ImageState>>,
+    /// The ruleset in force; `None` until it is known.
+    pub firewall: Option<FirewallReport>,
+}
+
+impl Default for HostReport {
+    fn default() -> Self {
+        Self { contact: Contact::Never, protocol: None, guests: None, images: None, firewall: None }
+    }
+}
+
+impl HostReport {
+    /// Whether the agent answered within `window` before `now`, and is the right one.
+    pub fn is_reachable(&self, now: Instant, window: Duration) -> bool {
+        match self.contact {
+            Contact::Answered(at) => now.saturating_duration_since(at) <= window,
+            Contact::Silent { last_answer: Some(at), .. } => {
+                now.saturating_duration_since(at) <= window
+            }
+            Contact::Silent { last_answer: None, .. }
+            | Contact::Never
+            | Contact::WrongHost { .. } => false,
+        }
+    }
+
+    /// Whether the agent refuses what is old (AGENT-WIRE.md, section 5).
+    pub fn has_order(&self) -> bool {
+        self.has("order")
+    }
+
+    /// Whether the agent applies rulesets.
+    pub fn has_firewall(&self) -> bool {
+        self.has("firewall")
+    }
+
+    fn has(&self, capability: &str) -> bool {
+        match &self.protocol {
+            Some(Protocol::Lochness(capabilities)) => {
+                capabilities.capabilities.iter().any(|word| word == capability)
+            }
+            Some(Protocol::Original) | None => false,
+        }
+    }
+
+    /// What the newest complete list says of a guest: outer `None` when there is no list at all.
+    pub fn guest(&self, id: GuestId) -> Option<Option<&ReportedGuest>> {
+        self.guests.as_ref().map(|report| report.guests.get(&id))
+    }
+}
+
+/// The reports of all hosts.
+#[derive(Debug, Default)]
+pub struct Reports(RwLock<Inner>);
+
+/// The reports of all hosts, as one reader sees them.
+#[derive(Debug, Default)]
+pub struct Inner {
+    hosts: FxHashMap<HypervisorId, HostReport>,
+    /// Which hosts list a guest.
+    listed: BTreeMap<GuestId, Vec<HypervisorId>>,
+    /// Addresses of all listed guests, with one of the guests that has it.
+    addresses: FxHashMap<IpAddr, Vec<GuestId>>,
+}
+
+impl Inner {
+    /// What one host reported.
+    pub fn host(&self, id: HypervisorId) -> Option<&HostReport> {
+        self.hosts.get(&id)
+    }
+
+    /// Every host that was ever asked, in no order.
+    pub fn hosts(&self) -> impl Iterator<Item = (HypervisorId, &HostReport)> + '_ {
+        self.hosts.iter().map(|(id, report)| (*id, report))
+    }
+
+    /// The hosts that list a guest.
+    pub fn hosts_of(&self, guest: GuestId) -> &[HypervisorId] {
+        self.listed.get(&guest).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every guest that any host lists.
+    pub fn listed(&self) -> impl Iterator<Item = (GuestId, &[HypervisorId])> + '_ {
+        self.listed.iter().map(|(id, hosts)| (*id, hosts.as_slice()))
+    }
+
+    /// Whether a listed guest other than `guest` has this address.
+    pub fn address_in_use_by_another(&self, ip: IpAddr, guest: GuestId) -> Option<GuestId> {
+        self.addresses.get(&ip)?.iter().copied().find(|holder| *holder != guest)
+    }
+}
+
+impl Reports {
+    /// The reports as they are now. Keep the guard for one decision only.
+    pub fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what one host reported, and the indexes over its guests.
+    pub fn change(&self, host: HypervisorId, change: impl FnOnce(&mut HostReport)) {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut report = inner.hosts.remove(&host).unwrap_or_default();
+        let former = report.guests.clone();
+        change(&mut report);
+        if former.as_ref().map(Arc::as_ptr) != report.guests.as_ref().map(Arc::as_ptr) {
+            inner.unindex(host, former.as_deref());
+            inner.index(host, report.guests.as_deref());
+        }
+        inner.hosts.insert(host, report);
+    }
+
+    /// Forgets a host that is gone from the store.
+    pub fn forget(&self, host: HypervisorId) {
+        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(report) = inner.hosts.remove(&host) {
+            inner.unindex(host, report.guests.as_deref());
+        }
+    }
+}
+
+impl Inner {
+    fn index(&mut self, host: HypervisorId, report: Option<&GuestReport>) {
+        for (id, guest) in report.into_iter().flat_map(|report| &report.guests) {
+            self.listed.entry(*id).or_default().push(host);
+            for ip in &guest.addresses {
+                self.addresses.entry(*ip).or_default().push(*id);
+            }
+        }
+    }
+
+    fn unindex(&mut self, host: HypervisorId, report: Option<&GuestReport>) {
+        for (id, guest) in report.into_iter().flat_map(|report| &report.guests) {
+            if let Some(hosts) = self.listed.get_mut(id) {
+                hosts.retain(|lister| *lister != host);
+                if hosts.is_empty() {
+                    self.listed.remove(id);
+                }
+            }
+            for ip in &guest.addresses {
+                if let Some(holders) = self.addresses.get_mut(ip) {
+                    if let Some(position) = holders.iter().position(|holder| holder == id) {
+                        holders.swap_remove(position);
+                    }
+                    if holders.is_empty() {
+                        self.addresses.remove(ip);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Which change wakes which loop: the one table. Waking too much costs a plan; waking too little is a bug that the rescan
+//! counts.
+
+use lochness_api::{GuestId, HypervisorId, Kind};
+
+use crate::queues::Queues;
+use crate::world::{Change, World};
+
+/// Queues what the changes concern.
+pub fn wake(world: &World, changes: &[Change], queues: &Queues) {
+    for change in changes {
+        wake_one(world, change, queues);
+    }
+}
+
+fn wake_one(world: &World, change: &Change, queues: &Queues) {
+    match change {
+        Change::Everything => wake_everything(world, queues),
+        Change::Guest(id) => {
+            wake_guest(*id, queues);
+            queues.cluster.add(());
+        }
+        Change::GuestStatus(id) => {
+            wake_guest(*id, queues);
+            wake_placement_of(world, *id, queues);
+            queues.cluster.add(());
+        }
+        Change::Object(kind, id) => wake_object(world, *kind, id, queues),
+        Change::ObjectStatus(kind, id) => match kind {
+            Kind::Subnet => {
+                if let Ok(subnet) = id.parse() {
+                    queues.subnet.add(subnet);
+                }
+            }
+            Kind::Guest
+            | Kind::Hypervisor
+            | Kind::Network
+            | Kind::Flavor
+            | Kind::Image
+            | Kind::FwGroup
+            | Kind::Vlan
+            | Kind::VlanGroup => queues.object.add((*kind, id.clone())),
+        },
+        Change::Hypervisor(host) | Change::Heartbeat(host) => {
+            queues.host.add(*host);
+            queues.firewall.add(*host);
+            wake_guests_on(world, *host, queues);
+            wake_pending(world, queues);
+            queues.cluster.add(());
+        }
+        Change::HypervisorStatus(host) => queues.host.add(*host),
+        Change::Stale(host, _) => queues.host.add(*host),
+        Change::Placement(host, guest) => {
+            wake_guest(*guest, queues);
+            queues.host.add(*host);
+            queues.firewall.add(*host);
+        }
+        Change::Address(subnet, ip) => {
+            queues.subnet.add(*subnet);
+            let entry = world.address(*subnet, *ip);
+            if let Some(guest) = entry.placed {
+                queues.guest.add(guest);
+            }
+            if !entry.is_taken() {
+                wake_pending(world, queues);
+            }
+        }
+        Change::Job(id) => {
+            queues.job.add(*id);
+            if let Some(job) = world.job(*id).and_then(|stored| stored.value.as_ref()) {
+                queues.guest.add(job.guest);
+            }
+        }
+        Change::Config => {
+            queues.cluster.add(());
+            for host in world.hosts() {
+                queues.host.add(host.id);
+                queues.firewall.add(host.id);
+            }
+            for (id, _) in world.subnets() {
+                queues.subnet.add(id);
+            }
+            wake_all_guests(world, queues);
+            for (id, _) in world.jobs() {
+                queues.job.add(id);
+            }
+        }
+        Change::ClusterStatus => queues.cluster.add(()),
+    }
+}
+
+/// A new leader, a new list, or a rescan: everything is looked at.
+pub fn wake_everything(world: &World, queues: &Queues) {
+    wake_all_guests(world, queues);
+    for (id, _) in world.jobs() {
+        queues.job.add(id);
+    }
+    for host in world.hosts() {
+        queues.host.add(host.id);
+        queues.firewall.add(host.id);
+    }
+    for (id, _) in world.subnets() {
+        queues.subnet.add(id);
+    }
+    for object in world.objects() {
+        queues.object.add(object);
+    }
+    queues.cluster.add(());
+}
+
+fn wake_all_guests(world: &World, queues: &Queues) {
+    for (id, entry) in world.guests() {
+        if entry.placement().is_some() {
+            queues.guest.add(id);
+        } else {
+            queues.placement.add(id);
+        }
+    }
+}
+
+fn wake_guest(id: GuestId, queues: &Queues) {
+    queues.placement.add(id);
+    queues.guest.add(id);
+}
+
+/// What a guest's placement concerns besides the guest.
+fn wake_placement_of(world: &World, id: GuestId, queues: &Queues) {
+    let Some(entry) = world.guest(id) else { return };
+    if let Some(placement) = entry.placement() {
+        queues.host.add(placement.hypervisor);
+        queues.firewall.add(placement.hypervisor);
+        queues.subnet.add(placement.subnet);
+    }
+    if let Some(job) = entry.status().and_then(|status| status.job) {
+        queues.job.add(job);
+    }
+}
+
+fn wake_guests_on(world: &World, host: HypervisorId, queues: &Queues) {
+    let Some(entry) = world.host(host) else { return };
+    for guest in entry.placed.iter().chain(entry.index.keys()) {
+        queues.guest.add(*guest);
+    }
+}
+
+/// Guests that wait for a place: something that may help one of them changed.
+pub fn wake_pending(world: &World, queues: &Queues) {
+    for guest in world.pending() {
+        queues.placement.add(*guest);
+    }
+}
+
+fn wake_object(world: &World, kind: Kind, id: &str, queues: &Queues) {
+    match kind {
+        Kind::Subnet => {
+            if let Ok(subnet) = id.parse() {
+                queues.subnet.add(subnet);
+            }
+            queues.object.add((kind, id.to_owned()));
+        }
+        Kind::FwGroup => {
+            queues.object.add((kind, id.to_owned()));
+            for host in world.hosts() {
+                if !host.placed.is_empty() {
+                    queues.firewall.add(host.id);
+                }
+            }
+        }
+        Kind::Image => {
+            queues.object.add((kind, id.to_owned()));
+            for host in world.hosts() {
+                if !host.placed.is_empty() {
+                    queues.host.add(host.id);
+                }
+            }
+        }
+        Kind::Network => {
+            queues.object.add((kind, id.to_owned()));
+            for subnet in id.parse().into_iter().flat_map(|network| world.subnets_of(network)) {
+                queues.subnet.add(subnet);
+            }
+        }
+        Kind::Flavor | Kind::Vlan | Kind::VlanGroup => {
+            queues.object.add((kind, id.to_owned()));
+        }
+        // These have changes of their own.
+        Kind::Guest | Kind::Hypervisor => {}
+    }
+    wake_pending(world, queues);
+    queues.cluster.add(());
+}

@@ -1,0 +1,316 @@
+//! How keys become the world: one `match` over the contract's keys, for puts and for deletions.
+
+use bytes::Bytes;
+use lochness_api::document::{Document, Guest, Heartbeat};
+use lochness_api::keys::{Key, KeyError};
+use lochness_api::status::GuestStatus;
+use lochness_api::{GuestId, Kind};
+use lochness_kv::{Event, Header, KeyValue};
+use tracing::debug;
+
+use super::stored::{Declared, Stored};
+use super::{Change, HeartbeatEntry, Reservation, World};
+
+/// What the value of a quarantined address begins with, before the id of the guest that had it.
+pub(crate) const QUARANTINE: &str = "quarantine:";
+
+impl World {
+    /// The world that a complete list shows. `former` lends what was understood of documents that do not parse now.
+    pub fn from_list(former: &Self, kvs: &[KeyValue], header: Header) -> Self {
+        let mut world = Self::new(former.prefix.clone());
+        world.header = header;
+        for kv in kvs {
+            world.put(kv);
+        }
+        let lent: Vec<_> = world
+            .guests
+            .iter()
+            .filter(|(_, entry)| {
+                entry.document.as_ref().is_some_and(|declared| declared.understood.is_none())
+            })
+            .filter_map(|(id, _)| Some((*id, former.guests.get(id)?.document.clone()?)))
+            .collect();
+        for (id, before) in lent {
+            world.change_guest(id, |entry| {
+                if let Some(declared) = &mut entry.document
+                    && declared.create_revision == before.create_revision
+                {
+                    declared.understood = before.understood;
+                }
+            });
+        }
+        let gone: Vec<_> = world.awaiting_teardown.iter().copied().collect();
+        for id in gone {
+            let seen = former.guests.get(&id).map_or(0, |entry| entry.gone_at);
+            let at = if seen > 0 { seen } else { header.revision };
+            world.change_guest(id, |entry| entry.gone_at = at);
+        }
+        world
+    }
+
+    /// Applies the events of whole revisions, the last of which is `revision`.
+    pub fn apply(&mut self, events: &[Event], revision: i64, changes: &mut Vec<Change>) {
+        for event in events {
+            let change = match event {
+                Event::Put(kv) => self.put(kv),
+                Event::Delete { key, mod_revision } => self.delete(key, *mod_revision),
+            };
+            changes.extend(change);
+        }
+        self.header.revision = self.header.revision.max(revision);
+    }
+
+    /// Takes one key with its value in; `None` when the contract does not know the key.
+    fn put(&mut self, kv: &KeyValue) -> Option<Change> {
+        let key = self.key(&kv.key)?;
+        Some(match key {
+            Key::Guest(id) => self.put_guest(id, kv),
+            Key::GuestStatus(id) => {
+                let status = Stored::<GuestStatus>::decode(kv);
+                self.change_guest(id, |entry| entry.status = Some(status));
+                Change::GuestStatus(id)
+            }
+            Key::Placement(host, guest) => {
+                self.change_guest(guest, |entry| {
+                    entry.index.insert(host, kv.create_revision);
+                });
+                self.change_host(host, |entry| {
+                    entry.index.insert(guest, kv.create_revision);
+                });
+                Change::Placement(host, guest)
+            }
+            Key::Address(subnet, ip) => {
+                let reservation = reservation(kv);
+                self.set_reservation(subnet, ip, Some(reservation));
+                Change::Address(subnet, ip)
+            }
+            Key::Job(id) => {
+                self.jobs.insert(id, Stored::decode(kv));
+                Change::Job(id)
+            }
+            Key::Heartbeat(host) => {
+                let heartbeat = Heartbeat::parse(&kv.value);
+                let create_revision = kv.create_revision;
+                self.change_host(host, |entry| {
+                    entry.heartbeat = Some(HeartbeatEntry { create_revision, heartbeat });
+                });
+                Change::Heartbeat(host)
+            }
+            Key::Hypervisor(host) => {
+                let id = host.to_string();
+                let before = self.host(host).and_then(|entry| entry.document.as_ref());
+                let declared = Declared::decode(before, &id, kv);
+                self.rename(Kind::Hypervisor, &id, before_name(before), name_of(&declared));
+                self.change_host(host, |entry| entry.document = Some(declared));
+                Change::Hypervisor(host)
+            }
+            Key::HypervisorSubnet(host, subnet) => {
+                let bridge = String::from_utf8_lossy(&kv.value).trim().to_owned();
+                self.change_host(host, |entry| {
+                    entry.bridges.insert(subnet, bridge);
+                });
+                Change::Hypervisor(host)
+            }
+            Key::HypervisorConfig(host, name) => {
+                self.configure_host(host, &name, Some(&kv.value));
+                Change::Hypervisor(host)
+            }
+            Key::HypervisorStatus(host) => {
+                let status = Stored::decode(kv);
+                self.change_host(host, |entry| entry.status = Some(status));
+                Change::HypervisorStatus(host)
+            }
+            Key::Stale(host, guest) => {
+                self.change_host(host, |entry| {
+                    entry.stale.insert(guest, kv.mod_revision);
+                });
+                Change::Stale(host, guest)
+            }
+            Key::Config(name) => {
+                self.configure(&name, Some(&kv.value));
+                Change::Config
+            }
+            Key::ClusterStatus => {
+                self.cluster_status = Some(Stored::decode(kv));
+                Change::ClusterStatus
+            }
+            Key::SubnetStatus(id) => {
+                self.subnets.entry(id).or_default().status = Some(Stored::decode(kv));
+                Change::ObjectStatus(Kind::Subnet, id.to_string())
+            }
+            Key::FwGroupStatus(id) => self.put_object_status(Kind::FwGroup, id.to_string(), kv),
+            Key::KindStatus(kind, id) => self.put_object_status(kind, id, kv),
+            Key::Incarnation => {
+                self.incarnation = std::str::from_utf8(&kv.value).ok()?.trim().parse().ok();
+                return None;
+            }
+            Key::Event { .. } | Key::ClusterEvent(_) | Key::Leader => return None,
+            Key::Flavor(_)
+            | Key::Image(_)
+            | Key::Network(_)
+            | Key::Subnet(_)
+            | Key::FwGroup(_)
+            | Key::Vlan(_)
+            | Key::VlanGroup(_)
+            | Key::VlanGroupMember(..) => self.put_object(&key, kv),
+        })
+    }
+
+    fn put_guest(&mut self, id: GuestId, kv: &KeyValue) -> Change {
+        let text = id.to_string();
+        let before = self.guests.get(&id).and_then(|entry| entry.document.as_ref());
+        let declared = Declared::<Guest>::decode(before, &text, kv);
+        self.rename(Kind::Guest, &text, before_name(before), name_of(&declared));
+        self.change_guest(id, |entry| {
+            entry.document = Some(declared);
+            entry.gone_at = 0;
+        });
+        Change::Guest(id)
+    }
+
+    fn put_object_status(&mut self, kind: Kind, id: String, kv: &KeyValue) -> Change {
+        self.object_statuses.insert((kind, id.clone()), Stored::decode(kv));
+        Change::ObjectStatus(kind, id)
+    }
+
+    /// Takes one key out.
+    fn delete(&mut self, key: &Bytes, revision: i64) -> Option<Change> {
+        let key = self.key(key)?;
+        Some(match key {
+            Key::Guest(id) => {
+                let before = self.guests.get(&id).and_then(|entry| entry.document.as_ref());
+                self.rename(Kind::Guest, &id.to_string(), before_name(before), None);
+                self.change_guest(id, |entry| {
+                    entry.document = None;
+                    entry.gone_at = revision;
+                });
+                Change::Guest(id)
+            }
+            Key::GuestStatus(id) => {
+                self.change_guest(id, |entry| entry.status = None);
+                Change::GuestStatus(id)
+            }
+            Key::Placement(host, guest) => {
+                self.change_guest(guest, |entry| {
+                    entry.index.remove(&host);
+                });
+                self.change_host(host, |entry| {
+                    entry.index.remove(&guest);
+                });
+                Change::Placement(host, guest)
+            }
+            Key::Address(subnet, ip) => {
+                self.set_reservation(subnet, ip, None);
+                Change::Address(subnet, ip)
+            }
+            Key::Job(id) => {
+                self.jobs.remove(&id);
+                Change::Job(id)
+            }
+            Key::Heartbeat(host) => {
+                self.change_host(host, |entry| entry.heartbeat = None);
+                Change::Heartbeat(host)
+            }
+            Key::Hypervisor(host) => {
+                let before = self.host(host).and_then(|entry| entry.document.as_ref());
+                self.rename(Kind::Hypervisor, &host.to_string(), before_name(before), None);
+                self.change_host(host, |entry| entry.document = None);
+                Change::Hypervisor(host)
+            }
+            Key::HypervisorSubnet(host, subnet) => {
+                self.change_host(host, |entry| {
+                    entry.bridges.remove(&subnet);
+                });
+                Change::Hypervisor(host)
+            }
+            Key::HypervisorConfig(host, name) => {
+                self.configure_host(host, &name, None);
+                Change::Hypervisor(host)
+            }
+            Key::HypervisorStatus(host) => {
+                self.change_host(host, |entry| entry.status = None);
+                Change::HypervisorStatus(host)
+            }
+            Key::Stale(host, guest) => {
+                self.change_host(host, |entry| {
+                    entry.stale.remove(&guest);
+                });
+                Change::Stale(host, guest)
+            }
+            Key::Config(name) => {
+                self.configure(&name, None);
+                Change::Config
+            }
+            Key::ClusterStatus => {
+                self.cluster_status = None;
+                Change::ClusterStatus
+            }
+            Key::SubnetStatus(id) => {
+                self.change_subnet(id, |entry| entry.status = None);
+                Change::ObjectStatus(Kind::Subnet, id.to_string())
+            }
+            Key::FwGroupStatus(id) => self.delete_object_status(Kind::FwGroup, id.to_string()),
+            Key::KindStatus(kind, id) => self.delete_object_status(kind, id),
+            Key::Incarnation => {
+                self.incarnation = None;
+                return None;
+            }
+            Key::Event { .. } | Key::ClusterEvent(_) | Key::Leader => return None,
+            Key::Flavor(_)
+            | Key::Image(_)
+            | Key::Network(_)
+            | Key::Subnet(_)
+            | Key::FwGroup(_)
+            | Key::Vlan(_)
+            | Key::VlanGroup(_)
+            | Key::VlanGroupMember(..) => self.delete_object(&key),
+        })
+    }
+
+    fn delete_object_status(&mut self, kind: Kind, id: String) -> Change {
+        self.object_statuses.remove(&(kind, id.clone()));
+        Change::ObjectStatus(kind, id)
+    }
+
+    fn key(&mut self, key: &Bytes) -> Option<Key> {
+        match self.prefix.parse(key) {
+            Ok(key) => Some(key),
+            Err(KeyError::Foreign) => None,
+            Err(KeyError::Unknown(_)) => {
+                self.unknown_keys += 1;
+                None
+            }
+            Err(error @ KeyError::Malformed { .. }) => {
+                self.malformed_keys += 1;
+                debug!(%error, "a key is not spelled as the contract says");
+                None
+            }
+        }
+    }
+}
+
+/// What a reservation's text says.
+fn reservation(kv: &KeyValue) -> Reservation {
+    let text = std::str::from_utf8(&kv.value).unwrap_or_default().trim();
+    let (text, quarantined) = match text.strip_prefix(QUARANTINE) {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    Reservation {
+        holder: text.parse().ok(),
+        quarantined,
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+    }
+}
+
+/// The name that a document asks for, with the revision that decides who was first.
+pub(super) fn name_of<T: Document>(declared: &Declared<T>) -> Option<(String, i64)> {
+    let document = declared.understood.as_deref()?;
+    let name = document.metadata()?.name()?;
+    Some((name.to_owned(), declared.create_revision))
+}
+
+pub(super) fn before_name<T: Document>(before: Option<&Declared<T>>) -> Option<(String, i64)> {
+    before.and_then(name_of)
+}

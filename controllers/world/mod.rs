@@ -1,0 +1,317 @@
+//! The world: everything that the store says, decoded once, indexed, at one complete revision.
+//!
+//! Guarantees: there is one writer (the watcher, through [`WorldCell`]); a reader sees whole revisions only; applying an
+//! event is total (what does not decode is kept as such and counted, never an error). What the agents report is not here:
+//! it belongs to no revision (see [`crate::reports`]).
+
+mod addresses;
+mod apply;
+mod cell;
+mod change;
+mod guest;
+mod host;
+mod index;
+mod names;
+pub(crate) mod range_set;
+mod stored;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lochness_api::document::{
+    ClusterConfig, Flavor, FwGroup, Guest, Image, Network, Subnet, Vlan, VlanGroup, VlanTag,
+};
+use lochness_api::job::Job;
+use lochness_api::status::{ClusterStatus, ObjectStatus, SubnetStatus};
+use lochness_api::{
+    FieldError, FlavorId, FwGroupId, GuestId, HypervisorId, ImageId, JobId, Kind, NetworkId, Prefix,
+    SubnetId, VlanGroupId,
+};
+use lochness_kv::Header;
+use rustc_hash::FxHashMap;
+
+pub(crate) use apply::QUARANTINE;
+pub use addresses::{
+    AddressEntry, Addresses, Reservation, address_number, number_address, successor,
+};
+pub use cell::{Connection, WorldCell, WorldSink};
+pub use change::Change;
+pub use guest::GuestEntry;
+pub use host::{DEFAULT_AGENT_PORT, HeartbeatEntry, HostEntry};
+pub use names::Names;
+pub use stored::{Declared, Stored};
+
+/// A subnet with its addresses and its status.
+#[derive(Debug, Default)]
+pub struct SubnetEntry {
+    /// Its document; `None` when it was deleted, or is only named by reservations.
+    pub document: Option<Declared<Subnet>>,
+    /// Who holds which address.
+    pub addresses: Addresses,
+    /// Its status.
+    pub status: Option<Stored<SubnetStatus>>,
+}
+
+impl SubnetEntry {
+    /// The document as last understood.
+    pub fn declared(&self) -> Option<&Subnet> {
+        self.document.as_ref()?.understood.as_deref()
+    }
+}
+
+/// Everything that the store says at one revision.
+#[derive(Debug, Default)]
+pub struct World {
+    prefix: Prefix,
+    header: Header,
+    guests: FxHashMap<GuestId, GuestEntry>,
+    /// Declared and not placed.
+    pending: BTreeSet<GuestId>,
+    /// Placed, the document gone, teardown not begun.
+    awaiting_teardown: BTreeSet<GuestId>,
+    placed: usize,
+    hosts: Vec<HostEntry>,
+    host_positions: FxHashMap<HypervisorId, usize>,
+    flavors: BTreeMap<FlavorId, Declared<Flavor>>,
+    images: BTreeMap<ImageId, Declared<Image>>,
+    networks: BTreeMap<NetworkId, Declared<Network>>,
+    subnets: BTreeMap<SubnetId, SubnetEntry>,
+    network_subnets: BTreeMap<NetworkId, BTreeSet<SubnetId>>,
+    fwgroups: BTreeMap<FwGroupId, Declared<FwGroup>>,
+    fwgroup_members: BTreeMap<FwGroupId, BTreeSet<GuestId>>,
+    vlans: BTreeMap<VlanTag, Declared<Vlan>>,
+    vlangroups: BTreeMap<VlanGroupId, Declared<VlanGroup>>,
+    vlangroup_members: BTreeMap<VlanGroupId, BTreeSet<VlanTag>>,
+    /// Placed guests of an anti-affinity set, and where each is.
+    sets: FxHashMap<Box<str>, BTreeMap<GuestId, HypervisorId>>,
+    names: Names,
+    jobs: FxHashMap<JobId, Stored<Job>>,
+    object_statuses: BTreeMap<(Kind, String), Stored<ObjectStatus>>,
+    cluster_status: Option<Stored<ClusterStatus>>,
+    config: ClusterConfig,
+    config_errors: BTreeMap<String, FieldError>,
+    incarnation: Option<u64>,
+    unknown_keys: u64,
+    malformed_keys: u64,
+}
+
+impl World {
+    /// An empty world for the keys under `prefix`.
+    pub fn new(prefix: Prefix) -> Self {
+        Self { prefix, ..Self::default() }
+    }
+
+    /// Where the keys lie.
+    pub fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
+
+    /// The complete revision that this view shows.
+    pub fn revision(&self) -> i64 {
+        self.header.revision
+    }
+
+    /// One guest, if any key names it.
+    pub fn guest(&self, id: GuestId) -> Option<&GuestEntry> {
+        self.guests.get(&id)
+    }
+
+    /// Every guest that any key names, in no order.
+    pub fn guests(&self) -> impl Iterator<Item = (GuestId, &GuestEntry)> + '_ {
+        self.guests.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// Guests that are declared and not placed.
+    pub fn pending(&self) -> &BTreeSet<GuestId> {
+        &self.pending
+    }
+
+    /// Guests that are placed, whose document is gone and whose teardown has not begun.
+    pub fn awaiting_teardown(&self) -> &BTreeSet<GuestId> {
+        &self.awaiting_teardown
+    }
+
+    /// How many guests have a placement.
+    pub fn placed(&self) -> usize {
+        self.placed
+    }
+
+    /// One host, if any key names it.
+    pub fn host(&self, id: HypervisorId) -> Option<&HostEntry> {
+        self.host_positions.get(&id).map(|position| &self.hosts[*position])
+    }
+
+    /// Every host that any key names, dense, so that a planner can draw from them; in no order.
+    pub fn hosts(&self) -> &[HostEntry] {
+        &self.hosts
+    }
+
+    /// A flavor's document.
+    pub fn flavor(&self, id: FlavorId) -> Option<&Declared<Flavor>> {
+        self.flavors.get(&id)
+    }
+
+    /// An image's document.
+    pub fn image(&self, id: ImageId) -> Option<&Declared<Image>> {
+        self.images.get(&id)
+    }
+
+    /// A network's document.
+    pub fn network(&self, id: NetworkId) -> Option<&Declared<Network>> {
+        self.networks.get(&id)
+    }
+
+    /// A subnet, if any key names it.
+    pub fn subnet(&self, id: SubnetId) -> Option<&SubnetEntry> {
+        self.subnets.get(&id)
+    }
+
+    /// Every subnet that any key names.
+    pub fn subnets(&self) -> impl Iterator<Item = (SubnetId, &SubnetEntry)> + '_ {
+        self.subnets.iter().map(|(id, entry)| (*id, entry))
+    }
+
+    /// The subnets of a network, as their documents were last understood.
+    pub fn subnets_of(&self, network: NetworkId) -> impl Iterator<Item = SubnetId> + '_ {
+        self.network_subnets.get(&network).into_iter().flatten().copied()
+    }
+
+    /// A firewall group's document.
+    pub fn fwgroup(&self, id: FwGroupId) -> Option<&Declared<FwGroup>> {
+        self.fwgroups.get(&id)
+    }
+
+    /// Every firewall group that has a document.
+    pub fn fwgroups(&self) -> impl Iterator<Item = (FwGroupId, &Declared<FwGroup>)> + '_ {
+        self.fwgroups.iter().map(|(id, declared)| (*id, declared))
+    }
+
+    /// The guests whose placement names this firewall group.
+    pub fn fwgroup_members(&self, id: FwGroupId) -> impl Iterator<Item = GuestId> + '_ {
+        self.fwgroup_members.get(&id).into_iter().flatten().copied()
+    }
+
+    /// A VLAN group's document.
+    pub fn vlangroup(&self, id: VlanGroupId) -> Option<&Declared<VlanGroup>> {
+        self.vlangroups.get(&id)
+    }
+
+    /// The tags of a VLAN group.
+    pub fn vlans_of(&self, group: VlanGroupId) -> impl Iterator<Item = VlanTag> + '_ {
+        self.vlangroup_members.get(&group).into_iter().flatten().copied()
+    }
+
+    /// Where the placed guests of an anti-affinity set are.
+    pub fn set_members(&self, set: &str) -> impl Iterator<Item = (GuestId, HypervisorId)> + '_ {
+        self.sets.get(set).into_iter().flatten().map(|(guest, host)| (*guest, *host))
+    }
+
+    /// Who bears which name.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// A job.
+    pub fn job(&self, id: JobId) -> Option<&Stored<Job>> {
+        self.jobs.get(&id)
+    }
+
+    /// Every job, in no order.
+    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Stored<Job>)> + '_ {
+        self.jobs.iter().map(|(id, stored)| (*id, stored))
+    }
+
+    /// The status of an object of a kind without a loop of its own.
+    pub fn object_status(&self, kind: Kind, id: &str) -> Option<&Stored<ObjectStatus>> {
+        self.object_statuses.get(&(kind, id.to_owned()))
+    }
+
+    /// Every such status.
+    pub fn object_statuses(&self) -> impl Iterator<Item = (&(Kind, String), &Stored<ObjectStatus>)> {
+        self.object_statuses.iter()
+    }
+
+    /// The cluster's status.
+    pub fn cluster_status(&self) -> Option<&Stored<ClusterStatus>> {
+        self.cluster_status.as_ref()
+    }
+
+    /// The cluster's configuration, as last understood.
+    pub fn config(&self) -> &ClusterConfig {
+        &self.config
+    }
+
+    /// Keys of the cluster's configuration whose text could not be understood.
+    pub fn config_errors(&self) -> &BTreeMap<String, FieldError> {
+        &self.config_errors
+    }
+
+    /// The number that leads every epoch and order; `None` before the first leader wrote it.
+    pub fn incarnation(&self) -> Option<u64> {
+        self.incarnation
+    }
+
+    /// Keys under the prefix that the contract does not know, and keys that are not spelled as it says.
+    pub fn stray_keys(&self) -> (u64, u64) {
+        (self.unknown_keys, self.malformed_keys)
+    }
+
+    /// Who holds an address by the store's word, in any subnet of the same network as `subnet`.
+    pub fn address(&self, subnet: SubnetId, ip: IpAddr) -> AddressEntry {
+        self.subnets.get(&subnet).map(|entry| entry.addresses.get(ip)).unwrap_or_default()
+    }
+
+    /// Whether a guest's document would teach the same as `other` does (for tests and the audit).
+    pub fn understood(&self, id: GuestId) -> Option<&Arc<Guest>> {
+        self.guests.get(&id)?.document.as_ref()?.understood.as_ref()
+    }
+}
+
+impl World {
+    /// Every object of a kind whose document has no loop of its own, or whose status outlived its document.
+    pub fn objects(&self) -> BTreeSet<(Kind, String)> {
+        let mut objects: BTreeSet<_> = self.object_statuses.keys().cloned().collect();
+        objects.extend(self.flavors.keys().map(|id| (Kind::Flavor, id.to_string())));
+        objects.extend(self.images.keys().map(|id| (Kind::Image, id.to_string())));
+        objects.extend(self.networks.keys().map(|id| (Kind::Network, id.to_string())));
+        objects.extend(self.fwgroups.keys().map(|id| (Kind::FwGroup, id.to_string())));
+        objects.extend(self.vlans.keys().map(|tag| (Kind::Vlan, tag.to_string())));
+        objects.extend(self.vlangroups.keys().map(|id| (Kind::VlanGroup, id.to_string())));
+        objects
+    }
+
+    /// What is wrong with such an object's document: `None` when it has none, else its mod revision and the fault.
+    pub fn object(&self, kind: Kind, id: &str) -> Option<ObjectDocument> {
+        fn of<T: lochness_api::Document>(declared: &Declared<T>) -> ObjectDocument {
+            ObjectDocument {
+                mod_revision: declared.mod_revision,
+                json: declared.valid().map(|document| document.to_json()),
+                invalid: declared.invalid.clone(),
+                name: apply::name_of(declared).map(|(name, _)| name),
+            }
+        }
+        match kind {
+            Kind::Flavor => self.flavors.get(&id.parse().ok()?).map(of),
+            Kind::Image => self.images.get(&id.parse().ok()?).map(of),
+            Kind::Network => self.networks.get(&id.parse().ok()?).map(of),
+            Kind::FwGroup => self.fwgroups.get(&id.parse().ok()?).map(of),
+            Kind::Vlan => self.vlans.get(&VlanTag::new(id.parse().ok()?)?).map(of),
+            Kind::VlanGroup => self.vlangroups.get(&id.parse().ok()?).map(of),
+            Kind::Guest | Kind::Hypervisor | Kind::Subnet => None,
+        }
+    }
+}
+
+/// A document of a kind without a loop of its own, as its status needs it.
+#[derive(Debug, Clone)]
+pub struct ObjectDocument {
+    /// Revision of the last put.
+    pub mod_revision: i64,
+    /// The document, if its newest version is valid.
+    pub json: Option<serde_json::Value>,
+    /// Why it is not.
+    pub invalid: Option<Arc<lochness_api::Invalid>>,
+    /// The name that it asks for.
+    pub name: Option<String>,
+}
