@@ -1,0 +1,49 @@
+//! The first connection to etcd. One that does not answer is waited for: a restart would not make it answer sooner.
+
+use std::time::Duration;
+
+use lochness_kv::{EtcdConfig, EtcdKv, Kv as _, KvError};
+use tracing::{info, warn};
+
+use crate::readiness::Progress;
+
+/// Between two attempts. Each says once what it met, so this also bounds the log.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// Connects, however long that takes. Tells `progress` why it takes so long.
+///
+/// # Errors
+/// [`KvError::Invalid`] for a configuration that can never work.
+pub(crate) async fn connect(config: &EtcdConfig, progress: &Progress) -> Result<EtcdKv, KvError> {
+    loop {
+        let error = match EtcdKv::connect(config.clone()).await {
+            Ok(kv) => {
+                introduce(&kv, config).await;
+                return Ok(kv);
+            }
+            Err(error @ KvError::Invalid(_)) => return Err(error),
+            Err(error) => error,
+        };
+        warn!(endpoints = config.endpoints.join(","), %error, "cannot reach etcd, trying again");
+        progress.connecting(error.to_string());
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Says which etcd answers, and what a person should know of it.
+async fn introduce(kv: &EtcdKv, config: &EtcdConfig) {
+    match kv.status().await {
+        Ok(status) => {
+            info!(
+                endpoints = config.endpoints.join(","),
+                version = status.version,
+                revision = status.header.revision,
+                "connected to etcd"
+            );
+            for warning in status.warnings() {
+                warn!("{warning}");
+            }
+        }
+        Err(error) => warn!(%error, "etcd does not tell its version"),
+    }
+}
