@@ -1,0 +1,52 @@
+# Loch Ness. `make help` lists the targets; everything here is also what CI runs (.ci/run).
+
+SHELL := /bin/bash
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+# Test targets are built along with the programs on purpose: their dependencies turn on features of shared crates, and
+# building both at once means that those crates are compiled once and not twice.
+BUILD := $(CARGO) build --workspace --bins --tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo demo-check test check fmt clippy doc deny rules
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
+		| awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+setup: ## Install what is missing to build, test and run the demo (Debian and its like)
+	@deploy/setup.sh $(CARGO_DENY_VERSION)
+
+build: ## Build the programs and their tests
+	@echo "building (the first time takes some minutes)"
+	@$(BUILD)
+
+demo: build ## Watch two operators, ten simulated hosts and 40 guests; Ctrl-C ends it and leaves nothing behind
+	@LOCHNESS_BIN="$(TARGET_DIR)/debug" deploy/demo.sh
+
+demo-check: build ## The same, with every claim asserted; ends by itself
+	@LOCHNESS_BIN="$(TARGET_DIR)/debug" deploy/demo.sh --check
+
+test: ## Run all tests (with nextest where it is installed)
+	@if $(CARGO) nextest --version >/dev/null 2>&1; \
+		then $(CARGO) nextest run --workspace; \
+		else $(CARGO) test --workspace; fi
+
+check: fmt clippy doc deny rules ## Formatting, lints, documentation, dependencies, alert rules
+
+fmt: ## Is everything formatted?
+	$(CARGO) fmt --all --check
+
+clippy: ## Lints, warnings denied
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+doc: ## Documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+deny: ## Licenses, sources and advisories of the dependencies
+	@deploy/deny.sh
+
+rules: ## Prometheus' own check of the scrape configuration, the alerts and their tests
+	@deploy/rules.sh
