@@ -142,7 +142,7 @@ watch_guests() { # guests seconds
     began=$(now_ms) deadline=$((began + $2 * 1000))
     while :; do
         table=$(guests 2>/dev/null || true)
-        line=$(awk 'NR > 1 && $3 != "-" { n[$3]++ } END { for (p in n) printf "  %d %s", n[p], p }' <<<"$table")
+        line=$(awk 'NR > 1 { n[$3 == "-" ? "waiting" : $3]++ } END { for (p in n) printf "  %d %s", n[p], p }' <<<"$table")
         [[ -t 1 ]] && printf '\r\e[K  %5s ms: %s' $(($(now_ms) - began)) "$line"
         settled "$1" && break
         if (($(now_ms) >= deadline)); then
