@@ -1,0 +1,195 @@
+//! What one host reports, as it is written down, and who is woken by it. The one writer of a host's report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lochness_api::{GuestId, HypervisorId, ImageId};
+use tokio::time::Instant;
+use tracing::{debug, info};
+
+use super::agent::CallError;
+use super::{listing, waking};
+use crate::context::Context;
+use crate::reports::{
+    Contact, FirewallReport, GuestReport, HostReport, ImageState, Protocol, ReportedGuest,
+};
+use crate::wake::wake_pending;
+
+/// After the window, the host loop looks a little later, so that the window is over for certain.
+const WINDOW_OVER: Duration = Duration::from_millis(10);
+
+/// Writes down what one host reports.
+pub(super) struct Notes {
+    context: Context,
+    host: HypervisorId,
+    /// In which boot the list of the report was given; `None` before the first list that was believed.
+    listed_in: Option<Boot>,
+    lists: u64,
+}
+
+/// A boot by the agent's word; the original says none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Boot(pub(super) Option<String>);
+
+/// What of a report others wait for; times are not among it.
+#[derive(PartialEq)]
+struct Facts {
+    answers: bool,
+    wrong_host: Option<HypervisorId>,
+    protocol: Option<Protocol>,
+    images: Option<BTreeMap<ImageId, ImageState>>,
+    firewall: Option<FirewallReport>,
+}
+
+impl Notes {
+    pub(super) fn new(context: Context, host: HypervisorId) -> Self {
+        Self { context, host, listed_in: None, lists: 0 }
+    }
+
+    /// The guests that the host had, and in which boot. Before the first list of this term: those that an earlier
+    /// leader saw there.
+    pub(super) fn former(&self) -> (BTreeSet<GuestId>, Boot) {
+        let world = self.context.world.read();
+        let entry = world.host(self.host);
+        let known = || entry?.status.as_ref()?.value.as_ref()?.boot_id.clone();
+        let boot = self.listed_in.clone().unwrap_or_else(|| Boot(known()));
+        if let Some(list) = self.list() {
+            return (list.guests.keys().copied().collect(), boot);
+        }
+        let seen = |id: &&GuestId| {
+            let status = world.guest(**id).and_then(|guest| guest.status());
+            status.is_some_and(|status| status.agent_state.is_some())
+        };
+        let placed = entry.into_iter().flat_map(|entry| &entry.placed);
+        (placed.filter(seen).copied().collect(), boot)
+    }
+
+    /// The protocol and what it tells of itself. Whether the host answers, its first list says.
+    pub(super) fn greeted(&self, protocol: &Protocol) {
+        debug!(host = %self.host, ?protocol, "agent answers");
+        self.change(|report| report.protocol = Some(protocol.clone()));
+    }
+
+    /// A list that is believed.
+    pub(super) fn listed(
+        &mut self,
+        guests: BTreeMap<GuestId, ReportedGuest>,
+        boot: Boot,
+        asked_at: Instant,
+    ) {
+        let former = self.list();
+        let difference = listing::difference(former.as_deref().map(|list| &list.guests), &guests);
+        self.listed_in = Some(boot);
+        self.lists += 1;
+        let report = Arc::new(GuestReport { guests, asked_at, sequence: self.lists });
+        self.context.reports.change(self.host, |host| host.guests = Some(report));
+        self.answered();
+        let world = self.context.world.read();
+        let queues = &self.context.queues;
+        waking::wake_difference(&world, self.host, &difference, queues);
+        if former.is_none() {
+            queues.host.add(self.host);
+            waking::wake_guests_on(&world, self.host, queues);
+            wake_pending(&world, queues);
+        }
+    }
+
+    /// The list is still what the report shows, and was so when this was asked.
+    pub(super) fn confirmed(&mut self, asked_at: Instant) {
+        self.lists += 1;
+        let sequence = self.lists;
+        self.context.reports.change(self.host, |report| {
+            if let Some(list) = &mut report.guests {
+                let list = Arc::make_mut(list);
+                list.asked_at = asked_at;
+                list.sequence = sequence;
+            }
+        });
+        self.answered();
+    }
+
+    /// A list came. One that ends a silence wakes all that waited for the host.
+    pub(super) fn answered(&self) {
+        self.change(|report| report.contact = Contact::Answered(Instant::now()));
+        self.look_after_window(self.context.settings.reachable_window);
+    }
+
+    /// No answer, or none that makes sense. The last list stays.
+    pub(super) fn silent(&self, error: &CallError) {
+        debug!(host = %self.host, %error, "agent gives no usable answer");
+        let mut left = Duration::ZERO;
+        let window = self.context.settings.reachable_window;
+        self.change(|report| {
+            let last_answer = match report.contact {
+                Contact::Answered(at) => Some(at),
+                Contact::Silent { last_answer, .. } => last_answer,
+                Contact::Never | Contact::WrongHost { .. } => None,
+            };
+            left = last_answer.map_or(left, |at| window.saturating_sub(at.elapsed()));
+            report.contact = Contact::Silent { last_answer, error: error.to_string() };
+        });
+        if !left.is_zero() {
+            self.look_after_window(left);
+        }
+    }
+
+    /// Another host answers.
+    pub(super) fn wrong_host(&self, found: HypervisorId) {
+        self.change(|report| report.contact = Contact::WrongHost { found });
+    }
+
+    /// Changes what the host reported besides its guests, and wakes those whom that concerns.
+    pub(super) fn change(&self, change: impl FnOnce(&mut HostReport)) {
+        let (mut before, mut after) = (None, None);
+        self.context.reports.change(self.host, |report| {
+            before = Some(Facts::of(report));
+            change(report);
+            after = Some(Facts::of(report));
+        });
+        let (Some(before), Some(after)) = (before, after) else { return };
+        if before == after {
+            return;
+        }
+        let world = self.context.world.read();
+        let queues = &self.context.queues;
+        queues.host.add(self.host);
+        if before.answers == after.answers {
+            waking::wake_jobs_on(&world, self.host, queues);
+        } else {
+            info!(host = %self.host, answers = after.answers, "agent's contact changed");
+            queues.firewall.add(self.host);
+            waking::wake_guests_on(&world, self.host, queues);
+            wake_pending(&world, queues);
+        }
+        if before.firewall != after.firewall || before.protocol != after.protocol {
+            queues.firewall.add(self.host);
+        }
+    }
+
+    fn list(&self) -> Option<Arc<GuestReport>> {
+        self.context.reports.read().host(self.host)?.guests.clone()
+    }
+
+    /// Lets the host loop look when the window is over: that a host became unreachable is announced by nothing.
+    fn look_after_window(&self, left: Duration) {
+        self.context.queues.host.add_after(self.host, left + WINDOW_OVER);
+    }
+}
+
+impl Facts {
+    fn of(report: &HostReport) -> Self {
+        let (answers, wrong_host) = match report.contact {
+            Contact::Answered(_) => (true, None),
+            Contact::WrongHost { found } => (false, Some(found)),
+            Contact::Never | Contact::Silent { .. } => (false, None),
+        };
+        Self {
+            answers,
+            wrong_host,
+            protocol: report.protocol.clone(),
+            images: report.images.clone(),
+            firewall: report.firewall.clone(),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! One polling task a host, for as long as the term lasts.
+//!
+//! Guarantees: a host's report has one writer, ever: its task stays when the host moves or goes, and is only told so. A
+//! poll that panics begins anew after a while and disturbs no other.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use lochness_api::HypervisorId;
+use lochness_runtime::Tasks;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::error;
+
+use super::poller::Poller;
+use super::target;
+use crate::context::Context;
+use crate::world::World;
+
+/// The world's hosts are looked over at most this often.
+const SETTLE: Duration = Duration::from_millis(100);
+/// How long a poll that panicked rests.
+const REST: Duration = Duration::from_secs(1);
+
+/// Where a host's agent is to be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    At(String),
+    /// Its keys do not say.
+    Nowhere,
+    /// No key names the host any more.
+    Gone,
+}
+
+/// Polls every host that the world knows an address of, until `tasks` are told to end.
+pub async fn poll_hosts(context: Context, tasks: Tasks) {
+    let mut position = context.world.position();
+    let mut polled: BTreeMap<HypervisorId, watch::Sender<Target>> = BTreeMap::new();
+    loop {
+        position.borrow_and_update();
+        let targets = targets(&context.world.read());
+        for (host, told) in &polled {
+            if !targets.contains_key(host) {
+                tell(told, Target::Gone);
+            }
+        }
+        for (host, target) in targets {
+            if let Some(told) = polled.get(&host) {
+                tell(told, target);
+            } else {
+                let (told, target) = watch::channel(target);
+                polled.insert(host, told);
+                tasks.spawn("poll", follow(context.clone(), host, target, tasks.token().clone()));
+            }
+        }
+        tokio::select! {
+            biased;
+            () = tasks.cancelled() => return,
+            changed = position.changed() => if changed.is_err() { return },
+        }
+        tokio::select! {
+            biased;
+            () = tasks.cancelled() => return,
+            () = sleep(SETTLE) => {}
+        }
+    }
+}
+
+fn targets(world: &World) -> BTreeMap<HypervisorId, Target> {
+    let of = |entry| target(entry).map_or(Target::Nowhere, Target::At);
+    world.hosts().iter().map(|entry| (entry.id, of(entry))).collect()
+}
+
+fn tell(told: &watch::Sender<Target>, target: Target) {
+    told.send_if_modified(|former| {
+        let moved = *former != target;
+        *former = target;
+        moved
+    });
+}
+
+/// Polls one host wherever it is, until the token is cancelled.
+async fn follow(
+    context: Context,
+    host: HypervisorId,
+    mut target: watch::Receiver<Target>,
+    token: tokio_util::sync::CancellationToken,
+) {
+    loop {
+        let now = target.borrow_and_update().clone();
+        tokio::select! {
+            biased;
+            () = token.cancelled() => return,
+            changed = target.changed() => if changed.is_err() { return },
+            () = attend(&context, host, now) => {}
+        }
+    }
+}
+
+/// Polls a host where it is now. Ends only by a panic, after a rest.
+async fn attend(context: &Context, host: HypervisorId, target: Target) {
+    match target {
+        Target::At(target) => {
+            let poller = Poller::new(context.clone(), host, context.agents.agent_at(host, target));
+            if AssertUnwindSafe(poller.run()).catch_unwind().await.is_err() {
+                error!(%host, "poll panicked, it begins anew");
+            }
+            sleep(REST).await;
+        }
+        Target::Nowhere => std::future::pending().await,
+        Target::Gone => {
+            context.reports.forget(host);
+            std::future::pending::<()>().await;
+        }
+    }
+}
