@@ -1,0 +1,254 @@
+//! Brings images to hosts: one fetch a host and image at a time, looked at until the host lists the image.
+//!
+//! What is under way is known to this process alone: a new leader reads the host's list and asks for what is not there.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lochness_agent::AgentError;
+use lochness_agent::wire::{AgentImage, AgentJobStatus, ImageFetch};
+use lochness_api::{HypervisorId, ImageId};
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::images::{Fetch, Missing, Step, missing_images, needs, step};
+use crate::agents::{Agent, CallError};
+use crate::context::Context;
+use crate::reports::ImageState;
+
+/// So long after its begin, a fetch is looked at as often as a running job; then as often as a host at rest.
+const EAGER: Duration = Duration::from_secs(10);
+
+/// The fetches that this process began, in this term.
+#[derive(Debug, Default)]
+pub(super) struct Fetches(Mutex<FxHashMap<(HypervisorId, ImageId), Fetch>>);
+
+/// Images that a host lacks, with what to do about each.
+struct Work {
+    agent: Agent,
+    steps: Vec<(ImageId, Step)>,
+}
+
+impl Fetches {
+    /// Takes the next step for every image that the host lacks. The answer says when to look again.
+    pub(super) async fn advance(&self, context: &Context, host: HypervisorId) -> Option<Duration> {
+        let work = self.work(context, host)?;
+        let asks = |step: &Step| matches!(step, Step::Fetch(_) | Step::Look);
+        if work.steps.iter().any(|(_, step)| asks(step)) {
+            match work.agent.images().await {
+                Ok(list) => {
+                    let listed = list.iter().filter_map(AgentImage::image_id).collect::<Vec<_>>();
+                    self.arrived(context, host, &listed);
+                }
+                Err(error) => return Some(pause_after(&error, context)),
+            }
+        }
+        // What has arrived by now is not among them.
+        let work = self.work(context, host)?;
+        let mut again = None;
+        for (image, step) in work.steps {
+            let wait = self.take(context, host, image, step, &work.agent).await;
+            again = earlier(again, wait);
+        }
+        again
+    }
+
+    fn work(&self, context: &Context, host: HypervisorId) -> Option<Work> {
+        let (world, reports) = (context.world.read(), context.reports.read());
+        let (entry, report) = (world.host(host)?, reports.host(host)?);
+        let now = Instant::now();
+        let images = report.images.as_ref()?;
+        let missing = missing_images(&world, entry, images);
+        let mut fetches = self.lock();
+        if missing.is_empty() {
+            fetches.retain(|(of, _), _| *of != host);
+            return None;
+        }
+        let may_change = context.hold(&world).is_none() && !entry.config.pause;
+        if !may_change || !report.is_reachable(now, context.settings.reachable_window) {
+            return None;
+        }
+        let decide = |missing: &Missing| {
+            let last = fetches.get(&(host, missing.image));
+            (missing.image, step(&world, missing, last, now, &context.settings))
+        };
+        Some(Work {
+            agent: context.agents.agent(entry)?,
+            steps: missing.iter().map(decide).collect(),
+        })
+    }
+
+    async fn take(
+        &self,
+        context: &Context,
+        host: HypervisorId,
+        image: ImageId,
+        step: Step,
+        agent: &Agent,
+    ) -> Option<Duration> {
+        match step {
+            Step::Fetch(fetch) => self.begin(context, host, &fetch, agent).await,
+            Step::Look => self.look(context, host, image, agent).await,
+            Step::GiveUp => {
+                let minutes = super::images::FETCH_DEADLINE.as_secs() / 60;
+                let words = format!("it did not arrive within {minutes} minutes");
+                Some(self.failed(context, host, image, words))
+            }
+            Step::Wait(left) => Some(left),
+            Step::Say(words) => {
+                set(context, host, image, ImageState::Failed(words.to_owned()));
+                None
+            }
+        }
+    }
+
+    async fn begin(
+        &self,
+        context: &Context,
+        host: HypervisorId,
+        fetch: &ImageFetch,
+        agent: &Agent,
+    ) -> Option<Duration> {
+        let image = fetch.id;
+        let remote = match agent.fetch_image(fetch).await {
+            Ok(remote) => Some(remote),
+            // It may be on its way: the list will tell.
+            Err(error) if error.may_have_happened() => None,
+            Err(CallError::Agent(error @ AgentError::Refused { .. })) => {
+                let words = hide(&error.to_string(), &fetch.source);
+                return Some(self.failed(context, host, image, words));
+            }
+            Err(error) => return Some(pause_after(&error, context)),
+        };
+        info!(%host, %image, "an image is being fetched");
+        let now = Instant::now();
+        {
+            let mut fetches = self.lock();
+            let failures = fetches.get(&(host, image)).map_or(0, |fetch| fetch.failures);
+            fetches.insert((host, image), Fetch { failures, since: now, remote });
+        }
+        set(context, host, image, ImageState::Fetching(now));
+        Some(context.settings.list_interval_busy)
+    }
+
+    /// The host does not list the image yet: has the fetch ended all the same?
+    async fn look(
+        &self,
+        context: &Context,
+        host: HypervisorId,
+        image: ImageId,
+        agent: &Agent,
+    ) -> Option<Duration> {
+        let fetch = self.lock().get(&(host, image)).cloned();
+        if let Some(remote) = fetch.as_ref().and_then(|fetch| fetch.remote.as_deref()) {
+            match agent.job(remote).await {
+                Ok(None) => {
+                    let words = "the agent no longer knows of the fetch".to_owned();
+                    return Some(self.failed(context, host, image, words));
+                }
+                Ok(Some(job)) if job.status == AgentJobStatus::Error => {
+                    let source = source_of(context, image).unwrap_or_default();
+                    let words = hide(&job.message, &source);
+                    return Some(self.failed(context, host, image, words));
+                }
+                Ok(Some(_)) => {}
+                Err(error) => return Some(pause_after(&error, context)),
+            }
+        }
+        let settings = &context.settings;
+        let is_new = fetch.is_some_and(|fetch| fetch.since.elapsed() < EAGER);
+        Some(if is_new { settings.list_interval_busy } else { settings.list_interval })
+    }
+
+    /// The host lists these images.
+    fn arrived(&self, context: &Context, host: HypervisorId, listed: &[ImageId]) {
+        let mut came = Vec::new();
+        context.reports.change(host, |report| {
+            let Some(images) = &mut report.images else { return };
+            for image in listed {
+                if images.insert(*image, ImageState::Present) != Some(ImageState::Present) {
+                    came.push(*image);
+                }
+            }
+        });
+        for image in came {
+            self.lock().remove(&(host, image));
+            wake_needing(context, host, image);
+        }
+    }
+
+    /// Notes why a fetch failed; the answer says when the next one may begin.
+    fn failed(
+        &self,
+        context: &Context,
+        host: HypervisorId,
+        image: ImageId,
+        words: String,
+    ) -> Duration {
+        warn!(%host, %image, words, "an image could not be fetched");
+        let failures = {
+            let mut fetches = self.lock();
+            let failures = fetches.get(&(host, image)).map_or(0, |fetch| fetch.failures) + 1;
+            let since = Instant::now();
+            fetches.insert((host, image), Fetch { failures, since, remote: None });
+            failures
+        };
+        set(context, host, image, ImageState::Failed(words));
+        context.settings.retry_delay(failures)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FxHashMap<(HypervisorId, ImageId), Fetch>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn set(context: &Context, host: HypervisorId, image: ImageId, state: ImageState) {
+    let mut is_new = false;
+    context.reports.change(host, |report| {
+        if let Some(images) = &mut report.images {
+            is_new = images.insert(image, state.clone()) != Some(state);
+        }
+    });
+    if is_new {
+        wake_needing(context, host, image);
+    }
+}
+
+/// The guests on the host that need the image: they may go on now, or say why not.
+fn wake_needing(context: &Context, host: HypervisorId, image: ImageId) {
+    let world = context.world.read();
+    let Some(entry) = world.host(host) else { return };
+    for guest in entry.placed.iter().filter(|id| needs(&world, **id) == Some(image)) {
+        context.queues.guest.add(*guest);
+        if let Some(job) = world.guest(*guest).and_then(|entry| entry.status()?.job) {
+            context.queues.job.add(job);
+        }
+    }
+}
+
+fn source_of(context: &Context, image: ImageId) -> Option<String> {
+    let world = context.world.read();
+    Some(world.image(image)?.understood.as_ref()?.source.clone())
+}
+
+/// The agent's words without the place that the image comes from, which may hold a password.
+fn hide(words: &str, source: &str) -> String {
+    let words =
+        if source.is_empty() { words.to_owned() } else { words.replace(source, "its source") };
+    words.chars().take(256).collect()
+}
+
+fn pause_after(error: &CallError, context: &Context) -> Duration {
+    match error {
+        CallError::LeftAlone { retry_in } => *retry_in,
+        CallError::NoBudget | CallError::Busy | CallError::Agent(_) => context.settings.retry_min,
+    }
+}
+
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

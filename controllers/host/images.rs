@@ -1,0 +1,136 @@
+//! Which images a host still needs, and what to do about each. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lochness_agent::wire::ImageFetch;
+use lochness_api::document::Image;
+use lochness_api::status::Phase;
+use lochness_api::{GuestId, ImageId};
+use tokio::time::Instant;
+
+use crate::reports::ImageState;
+use crate::settings::Settings;
+use crate::world::{HostEntry, World};
+
+/// The sub-agent that uses the images.
+const IMAGE_TYPE: &str = "kvm";
+
+/// Why an image without a document does not come.
+const NO_DOCUMENT: &str = "there is no image document that says where it is";
+
+/// A fetch that has brought nothing for so long has failed. Images have gigabytes.
+pub(super) const FETCH_DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// An image that guests on a host need and that the host does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub image: ImageId,
+    /// Why it is not there.
+    pub lack: Lack,
+}
+
+/// Why an image is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// Nobody asked for it yet.
+    NotFetched(ImageFetch),
+    /// It is on its way.
+    Fetching,
+    /// The newest fetch failed, as these words say.
+    Failed(String),
+    /// No document says where it is, so that it cannot be fetched.
+    NoDocument,
+}
+
+/// A fetch as this process remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fetch {
+    /// Fetches that failed one after the other.
+    pub(super) failures: u32,
+    /// When it began, or failed.
+    pub(super) since: Instant,
+    /// The agent's id of the job, if its answer arrived.
+    pub(super) remote: Option<String>,
+}
+
+/// What to do about a missing image now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Ask for it.
+    Fetch(ImageFetch),
+    /// See whether it is there.
+    Look,
+    /// It has taken too long.
+    GiveUp,
+    /// It failed lately.
+    Wait(Duration),
+    /// Nothing can be done but to say so.
+    Say(&'static str),
+}
+
+/// The images that placements on the host need and that `images`, the host's own list, lacks.
+pub fn missing_images(
+    world: &World,
+    entry: &HostEntry,
+    images: &BTreeMap<ImageId, ImageState>,
+) -> Vec<Missing> {
+    let needed: BTreeSet<_> = entry.placed.iter().filter_map(|id| needs(world, *id)).collect();
+    needed
+        .into_iter()
+        .filter_map(|image| Some(Missing { image, lack: lack(world, image, images.get(&image))? }))
+        .collect()
+}
+
+/// The image that a placed guest needs.
+pub(super) fn needs(world: &World, guest: GuestId) -> Option<ImageId> {
+    let status = world.guest(guest)?.status()?;
+    status.placement.as_ref()?.image.filter(|_| status.phase != Phase::Deleting)
+}
+
+fn lack(world: &World, image: ImageId, state: Option<&ImageState>) -> Option<Lack> {
+    let document = world.image(image).and_then(|declared| declared.understood.as_deref());
+    match (state, document) {
+        (Some(ImageState::Present), _) => None,
+        (Some(ImageState::Fetching(_)), _) => Some(Lack::Fetching),
+        (_, None) => Some(Lack::NoDocument),
+        (Some(ImageState::Failed(words)), Some(_)) => Some(Lack::Failed(words.clone())),
+        (None, Some(document)) => Some(Lack::NotFetched(fetch(document))),
+    }
+}
+
+fn fetch(image: &Image) -> ImageFetch {
+    ImageFetch {
+        id: image.id,
+        image_type: IMAGE_TYPE.to_owned(),
+        source: image.source.clone(),
+        sha256: image.sha256.clone(),
+    }
+}
+
+/// What to do about a missing image, given the last fetch of it that this process remembers.
+pub(super) fn step(
+    world: &World,
+    missing: &Missing,
+    last: Option<&Fetch>,
+    now: Instant,
+    settings: &Settings,
+) -> Step {
+    let passed = last.map(|fetch| now.saturating_duration_since(fetch.since));
+    match &missing.lack {
+        Lack::NoDocument => Step::Say(NO_DOCUMENT),
+        Lack::NotFetched(fetch) => Step::Fetch(fetch.clone()),
+        Lack::Fetching if passed.is_some_and(|passed| passed >= FETCH_DEADLINE) => Step::GiveUp,
+        Lack::Fetching => Step::Look,
+        Lack::Failed(_) => {
+            let delay = settings.retry_delay(last.map_or(1, |fetch| fetch.failures));
+            let left = delay.saturating_sub(passed.unwrap_or(delay));
+            match world.image(missing.image).and_then(|declared| declared.understood.as_deref()) {
+                Some(image) if left.is_zero() => Step::Fetch(fetch(image)),
+                Some(_) => Step::Wait(left),
+                None => Step::Say(NO_DOCUMENT),
+            }
+        }
+    }
+}
