@@ -1,0 +1,291 @@
+//! The loops that keep hosts, subnets, firewalls and statuses, all together against hosts of this process: they bring
+//! everything about, and then they are silent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lochness_agent::server::{Compat, Host, Stats};
+use lochness_api::keys::Key;
+use lochness_api::status::{Condition, ConditionStatus, ConditionType, GuestStatus, Phase, Reason};
+use lochness_api::{GuestId, ImageId};
+use lochness_kv::{Compare, Op};
+use lochness_runtime::committer::Commit;
+use lochness_runtime::controller::{Controller, ControllerOptions, Reconciler};
+use lochness_runtime::queue::Queue;
+use lochness_runtime::tasks::Tasks;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::agents::bench::Bench;
+use crate::cluster::ClusterReconciler;
+use crate::firewall::FirewallReconciler;
+use crate::firewall::compile::compile;
+use crate::firewall::input::input;
+use crate::host::HostReconciler;
+use crate::object::ObjectReconciler;
+use crate::observe::Observer;
+use crate::reports::ImageState;
+use crate::subnet::SubnetReconciler;
+use crate::test_world::{id, placement};
+
+const HOST: usize = 1;
+/// Long enough for three rescans.
+const LONG: Duration = Duration::from_secs(900);
+
+struct Upkeep {
+    bench: Bench,
+    tasks: Tasks,
+}
+
+impl Upkeep {
+    async fn new() -> Self {
+        let upkeep = Self { bench: Bench::new().await, tasks: Tasks::new() };
+        let (context, metrics) = (upkeep.bench.context.clone(), &upkeep.bench.metrics);
+        let queues = &context.queues;
+        upkeep.run(HostReconciler::new(context.clone(), metrics), &queues.host);
+        upkeep.run(FirewallReconciler::new(context.clone(), metrics), &queues.firewall);
+        upkeep.run(SubnetReconciler::new(context.clone(), metrics), &queues.subnet);
+        upkeep.run(ObjectReconciler::new(context.clone(), metrics), &queues.object);
+        upkeep.run(ClusterReconciler::new(context.clone(), metrics), &queues.cluster);
+        upkeep
+    }
+
+    fn run<R: Reconciler>(&self, reconciler: R, queue: &Arc<Queue<R::Key>>) {
+        let options = ControllerOptions { workers: 4, ..ControllerOptions::default() };
+        let metrics = &self.bench.metrics;
+        let controller =
+            Controller::with_queue(Arc::new(reconciler), Arc::clone(queue), options, metrics);
+        self.tasks.spawn("upkeep", controller.run(self.tasks.token().clone()));
+    }
+
+    /// A host of ours, a subnet, a group and an image.
+    async fn furnish(&self) -> Host {
+        let host = self.bench.host(HOST, Compat::Lochness).await;
+        self.bench
+            .put(&[
+                // The bench turns it off for those who test something else.
+                (Key::HypervisorConfig(id(HOST), "firewall".to_owned()), json!("on")),
+                (Key::Heartbeat(id(HOST)), json!({"boot_id": "b"})),
+                (Key::Network(id(1)), json!({"metadata": {"name": "prod"}})),
+                (Key::Subnet(id(2)), json!({"network": id::<u8>(1), "cidr": "10.0.0.0/16"})),
+                (Key::FwGroup(id(1)), json!({"rules": [{"group": id::<u8>(1)}]})),
+                (Key::Image(id(1)), json!({"source": "http://images.test/1"})),
+            ])
+            .await;
+        host
+    }
+
+    /// Places a guest, without its reservation: the loop puts that right.
+    async fn place(&self, number: usize) {
+        self.place_without(number, |_| false).await;
+    }
+
+    async fn place_without(&self, number: usize, leave_out: impl Fn(&Key) -> bool) {
+        let guest: GuestId = id(number);
+        let mut placement = placement(number, id(HOST), id(2));
+        placement.fwgroup = Some(id(1));
+        placement.image = Some(id(1));
+        let placement = Some(placement);
+        let status = GuestStatus { phase: Phase::Scheduled, placement, ..GuestStatus::default() };
+        let keys: Vec<(Key, Value)> = [
+            (Key::Guest(guest), json!({"flavor": id::<u8>(1), "network": id::<u8>(1)})),
+            (Key::GuestStatus(guest), json!(status)),
+            (Key::Placement(id(HOST), guest), json!(guest)),
+        ]
+        .into_iter()
+        .filter(|(key, _)| !leave_out(key))
+        .collect();
+        self.bench.put(&keys).await;
+    }
+
+    fn condition(&self, kind: ConditionType) -> Option<Condition> {
+        let world = self.bench.context.world.read();
+        let status = world.host(id(HOST))?.status.as_ref()?.value.clone()?;
+        find(&status.conditions, kind)
+    }
+
+    /// Whether the host acknowledged the ruleset that its placements need now.
+    fn firewall_covers(&self) -> bool {
+        let context = &self.bench.context;
+        let (world, reports) = (context.world.read(), context.reports.read());
+        let Some(entry) = world.host(id(HOST)) else { return false };
+        let newest = context.order(crate::firewall::plan::newest_placement(&world, entry));
+        let firewall = reports.host(id(HOST)).and_then(|report| report.firewall.clone());
+        firewall.is_some_and(|firewall| {
+            firewall.hash == compile(&input(&world, entry)).hash && firewall.revision >= newest
+        })
+    }
+
+    fn image(&self) -> Option<ImageState> {
+        let image: ImageId = id(1);
+        let images = self.bench.report(HOST, |report| report.images.clone())??;
+        images.get(&image).cloned()
+    }
+
+    async fn settled(&self) {
+        self.bench.until("the image is there", || self.image() == Some(ImageState::Present)).await;
+        self.bench.until("the firewall covers all", || self.firewall_covers()).await;
+        let applied = || {
+            self.condition(ConditionType::FirewallApplied)
+                .is_some_and(|condition| condition.status == ConditionStatus::True)
+        };
+        self.bench.until("the host says so", applied).await;
+        sleep(Duration::from_secs(130)).await;
+    }
+
+    /// Lets a long time pass, and requires that nothing is written and no agent is changed in it.
+    async fn stays_silent(&self, host: &Host) {
+        let world = &self.bench.context.world;
+        let (revision, before): (_, Stats) = (world.read().revision(), host.stats());
+        sleep(LONG).await;
+        assert_eq!(world.read().revision(), revision, "converged means silent");
+        assert_eq!(host.stats().mutations, before.mutations, "converged means silent");
+    }
+
+    async fn end(self) {
+        self.tasks.shutdown().await;
+        self.bench.end().await;
+    }
+}
+
+/// The condition that answers a question.
+fn find(conditions: &[Condition], kind: ConditionType) -> Option<Condition> {
+    conditions.iter().find(|condition| condition.kind == kind).cloned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_guests_need_of_their_host_is_brought_once_and_then_all_is_silent() {
+    let upkeep = Upkeep::new().await;
+    let host = upkeep.furnish().await;
+    upkeep.place(1).await;
+    upkeep.place(2).await;
+    upkeep.settled().await;
+    assert_eq!(upkeep.condition(ConditionType::ImagesReady).unwrap().reason, Reason::Converged);
+    upkeep.stays_silent(&host).await;
+    assert!(
+        host.stats().mutations <= 3,
+        "one image and at most a ruleset a guest: {:?}",
+        host.stats()
+    );
+    upkeep.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_comes_reaches_the_rulesets_that_name_its_group() {
+    let upkeep = Upkeep::new().await;
+    let _host = upkeep.furnish().await;
+    upkeep.place(1).await;
+    upkeep.settled().await;
+    upkeep.place(2).await;
+    upkeep.bench.until("the newcomer is covered", || upkeep.firewall_covers()).await;
+    upkeep.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_placement_that_somebody_deleted_are_put_right() {
+    let upkeep = Upkeep::new().await;
+    let host = upkeep.furnish().await;
+    upkeep.place_without(1, |key| matches!(key, Key::Placement(..))).await;
+    let whole = || {
+        let world = upkeep.bench.context.world.read();
+        let guest = world.guest(id(1)).unwrap();
+        guest.index.len() == 1 && guest.addresses.len() == 1
+    };
+    upkeep.bench.until("index and reservation are there", whole).await;
+    upkeep.settled().await;
+    upkeep.stays_silent(&host).await;
+    upkeep.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_reserved_for_nobody_is_freed_after_a_while_and_not_before() {
+    let upkeep = Upkeep::new().await;
+    let host = upkeep.furnish().await;
+    upkeep.place(1).await;
+    upkeep.settled().await;
+    let nobody: GuestId = id(9);
+    let keys = [Key::Address(id(2), [10, 0, 9, 9].into()), Key::Placement(id(HOST), nobody)];
+    for key in keys.map(|key| upkeep.bench.context.key(&key)) {
+        let compares = vec![Compare::absent(key.clone())];
+        let commit = Commit { compares, writes: vec![Op::put(key, nobody.to_string())] };
+        upkeep.bench.context.commits.commit(commit).await.unwrap();
+    }
+    let is_left = || upkeep.bench.context.world.read().guest(nobody).is_some();
+    sleep(Duration::from_secs(50)).await;
+    assert!(is_left());
+    upkeep.bench.until("it is freed", || !is_left()).await;
+    sleep(Duration::from_secs(130)).await;
+    upkeep.stays_silent(&host).await;
+    upkeep.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn contradictions_are_told_and_taken_back_on_both_sides() {
+    let upkeep = Upkeep::new().await;
+    let network =
+        |number: usize, name: &str| (Key::Network(id(number)), json!({"metadata": {"name": name}}));
+    let subnet = |number: usize, cidr: &str| {
+        (Key::Subnet(id(number)), json!({"network": id::<u8>(1), "cidr": cidr}))
+    };
+    upkeep.bench.put(&[network(1, "prod")]).await;
+    upkeep.bench.put(&[network(2, "prod")]).await;
+    upkeep.bench.put(&[subnet(1, "10.0.0.0/24"), subnet(2, "10.1.0.0/24")]).await;
+    let of_network = |number: usize| {
+        let world = upkeep.bench.context.world.read();
+        let number = id::<u8>(number).to_string();
+        let status = world.object_status(lochness_api::Kind::Network, &number)?.value.clone()?;
+        find(&status.conditions, ConditionType::Valid).map(|condition| condition.reason)
+    };
+    let of_subnet = |number: usize| {
+        let world = upkeep.bench.context.world.read();
+        let status = world.subnet(id(number))?.status.as_ref()?.value.clone()?;
+        find(&status.conditions, ConditionType::Valid).map(|condition| condition.reason)
+    };
+    let (fine, taken) = (Some(Reason::Accepted), Some(Reason::NameTaken));
+    upkeep
+        .bench
+        .until("the name is taken", || (of_network(1), of_network(2)) == (fine, taken))
+        .await;
+    upkeep.bench.until("both are fine", || (of_subnet(1), of_subnet(2)) == (fine, fine)).await;
+
+    upkeep.bench.put(&[network(1, "test"), subnet(2, "10.0.0.0/25")]).await;
+    let overlap = Some(Reason::SubnetsOverlap);
+    upkeep.bench.until("the name is free", || of_network(2) == fine).await;
+    upkeep
+        .bench
+        .until("both are told", || (of_subnet(1), of_subnet(2)) == (overlap, overlap))
+        .await;
+
+    upkeep.bench.put(&[subnet(2, "10.1.0.0/24")]).await;
+    upkeep
+        .bench
+        .until("both are fine again", || (of_subnet(1), of_subnet(2)) == (fine, fine))
+        .await;
+    upkeep.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_world_is_shown_in_numbers() {
+    let upkeep = Upkeep::new().await;
+    let _host = upkeep.furnish().await;
+    upkeep.place(1).await;
+    upkeep.settled().await;
+    let (context, metrics) = (&upkeep.bench.context, &upkeep.bench.metrics);
+    let observer = Observer::new(Arc::clone(&context.world));
+    observer.set_reports(Some(Arc::clone(&context.reports)));
+    metrics.registry.register(Box::new(observer)).unwrap();
+    let text = metrics.gather_text();
+    for line in [
+        "lochness_guests{phase=\"Scheduled\"} 1",
+        "lochness_hypervisors{state=\"ready\"} 1",
+        "lochness_objects{kind=\"Subnet\"} 1",
+        "lochness_invalid_documents{kind=\"Guest\"} 0",
+        "lochness_addresses{state=\"used\"} 1",
+        "lochness_deletion_held 0",
+        "lochness_hold{reason=\"paused\"} 0",
+        "lochness_undeclared_guests 0",
+    ] {
+        assert!(text.contains(line), "{line} is missing in:\n{text}");
+    }
+    upkeep.end().await;
+}
