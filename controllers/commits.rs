@@ -41,14 +41,14 @@ impl Commits {
         metrics: &Metrics,
     ) -> (Self, CommitLoop) {
         let newest = Arc::new(AtomicI64::new(0));
-        let (committed, position) = (Arc::clone(&newest), world.position());
+        let (highest, position) = (Arc::clone(&newest), world.position());
         let lag = Arc::new(move || {
-            let behind = committed.load(Ordering::Relaxed) - position.borrow().revision;
+            let behind = highest.load(Ordering::Relaxed) - position.borrow().revision;
             u64::try_from(behind).unwrap_or(0)
         });
         let options = CommitterOptions::default();
-        let (committer, run) = Committer::new(kv, term.fence(), options, lag, metrics);
-        (Self { committer, world, term, newest }, run)
+        let (committer, sender) = Committer::new(kv, term.fence(), options, lag, metrics);
+        (Self { committer, world, term, newest }, sender)
     }
 
     /// Commits, and returns the revision once the view shows it.

@@ -28,9 +28,9 @@ mod statuses;
 pub mod subnet;
 mod suspects;
 #[cfg(test)]
-pub(crate) mod testing;
-#[cfg(test)]
 mod test_world;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod upkeep_tests;
 pub mod wake;

@@ -77,8 +77,7 @@ struct Active(Mutex<Option<Queues>>);
 impl Health {
     /// Whether the view follows the store: a standby that could take over at once.
     pub fn is_ready(&self) -> bool {
-        self.world.position().borrow().revision > 0
-            && self.world.connection() == Connection::Live
+        self.world.position().borrow().revision > 0 && self.world.connection() == Connection::Live
     }
 
     /// How the view stands to the store.

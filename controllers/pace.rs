@@ -58,7 +58,8 @@ pub fn differs_in_words_only(former: &GuestStatus, status: &GuestStatus) -> bool
 /// Whether two sets of conditions give the same answers for the same reasons.
 pub fn same_answers(former: &[Condition], conditions: &[Condition]) -> bool {
     former.len() == conditions.len()
-        && former.iter().zip(conditions).all(|(a, b)| {
-            (a.kind, a.status, a.reason) == (b.kind, b.status, b.reason)
-        })
+        && former
+            .iter()
+            .zip(conditions)
+            .all(|(a, b)| (a.kind, a.status, a.reason) == (b.kind, b.status, b.reason))
 }

@@ -70,7 +70,10 @@ impl Store {
     pub(crate) fn basics() -> Self {
         let mut store = Self::default();
         store.put(&Key::Network(id(1)), &json!({}));
-        store.put(&Key::Subnet(id(2)), &json!({"network": id::<()>(1), "cidr": "10.0.0.0/24", "gateway": "10.0.0.1"}));
+        store.put(
+            &Key::Subnet(id(2)),
+            &json!({"network": id::<()>(1), "cidr": "10.0.0.0/24", "gateway": "10.0.0.1"}),
+        );
         let flavor = json!({"image": id::<()>(4), "memory": 1024, "disk": 10, "cpu": 1});
         store.put(&Key::Flavor(id(3)), &flavor);
         store
@@ -79,7 +82,10 @@ impl Store {
     /// A host that is alive, reaches subnet 2 and has this much memory, in MB.
     pub(crate) fn host(&mut self, number: u128, memory: u64) -> HypervisorId {
         let host = id(number);
-        self.put(&Key::Hypervisor(host), &json!({"total_resources": {"memory": memory, "disk": 1000, "cpu": 8}}));
+        self.put(
+            &Key::Hypervisor(host),
+            &json!({"total_resources": {"memory": memory, "disk": 1000, "cpu": 8}}),
+        );
         self.put_text(&Key::Heartbeat(host), "alive");
         self.put_text(&Key::HypervisorSubnet(host, id(2)), "br0");
         host

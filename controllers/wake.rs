@@ -48,8 +48,7 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
             wake_pending(world, queues);
             queues.cluster.add(());
         }
-        Change::HypervisorStatus(host) => queues.host.add(*host),
-        Change::Stale(host, _) => queues.host.add(*host),
+        Change::HypervisorStatus(host) | Change::Stale(host, _) => queues.host.add(*host),
         Change::Placement(host, guest) => {
             wake_guest(*guest, queues);
             queues.host.add(*host);

@@ -83,8 +83,14 @@ pub(super) fn settle(input: &Input<'_>, job: &Job, closing: &Closing) -> Plan {
         status.agent_state = Some(word.to_owned());
     }
     let phase = match (&closing.result, job.action) {
-        (Ok(()), JobAction::Create | JobAction::Start | JobAction::Resume) => Phase::Running,
-        (Ok(()), JobAction::Reboot | JobAction::Restart) => Phase::Running,
+        (
+            Ok(()),
+            JobAction::Create
+            | JobAction::Start
+            | JobAction::Resume
+            | JobAction::Reboot
+            | JobAction::Restart,
+        ) => Phase::Running,
         (Ok(()), JobAction::Shutdown | JobAction::Poweroff) => Phase::Stopped,
         (Ok(()), JobAction::Suspend) => Phase::Suspended,
         (Ok(()), JobAction::Delete) => status.phase,
@@ -104,12 +110,10 @@ pub(super) fn settle(input: &Input<'_>, job: &Job, closing: &Closing) -> Plan {
             }
         }
         Err(message) => {
-            let reason = match job.action {
-                JobAction::Create => Reason::CreateFailed,
-                _ => Reason::JobFailed,
-            };
+            let is_create = job.action == JobAction::Create;
+            let reason = if is_create { Reason::CreateFailed } else { Reason::JobFailed };
             let message = format!("{} failed: {message}", job.action);
-            if job.action == JobAction::Create {
+            if is_create {
                 conditions.created(Err((reason, message.clone())));
             }
             conditions.not_ready(reason, message);
@@ -129,17 +133,18 @@ fn converged_reason(phase: Phase, wanted: Option<DesiredState>) -> Option<Reason
 }
 
 fn want(input: &Input<'_>, document: &Guest, power: Power, last: Option<&Job>) -> Want {
-    let power = clarified(power, last);
+    let power = clarified(power, last, input.status.phase);
     match (document.state, power) {
-        (DesiredState::Running, Power::Up) => match reboot_due(input, document, last) {
-            true => Want::Job(JobAction::Reboot),
-            false => Want::Nothing(Phase::Running, Reason::Running),
-        },
+        (DesiredState::Running, Power::Up) if reboot_due(input, document, last) => {
+            Want::Job(JobAction::Reboot)
+        }
+        (DesiredState::Running, Power::Up) => Want::Nothing(Phase::Running, Reason::Running),
         (DesiredState::Running, Power::Paused) => able(input, JobAction::Resume),
         (DesiredState::Running, Power::Down { crashed }) => {
-            match restarts(document.restart, crashed) || stopped_on_purpose(input.status, last) {
-                true => Want::Job(JobAction::Start),
-                false => Want::LeftStopped,
+            if restarts(document.restart, crashed) || stopped_on_purpose(input.status, last) {
+                Want::Job(JobAction::Start)
+            } else {
+                Want::LeftStopped
             }
         }
         (DesiredState::Stopped, Power::Down { .. }) => {
@@ -160,20 +165,21 @@ fn want(input: &Input<'_>, document: &Guest, power: Power, last: Option<&Job>) -
 }
 
 /// Where the agent's word says nothing of the guest's power, the job that ended last does (AGENT-WIRE.md, section 2).
-fn clarified(power: Power, last: Option<&Job>) -> Power {
+/// Jobs are forgotten after a day; then the phase that the last one brought still says it.
+fn clarified(power: Power, last: Option<&Job>, former: Phase) -> Power {
     if power != Power::Unclear {
         return power;
     }
     match last.map(|job| (job.status, job.action)) {
-        // Found without a job of ours: somebody else's create made it, and it is taken to run.
-        None => Power::Up,
+        None if former == Phase::Stopped => Power::Down { crashed: false },
+        None if former == Phase::Suspended => Power::Paused,
         Some((JobStatus::Done, JobAction::Shutdown | JobAction::Poweroff)) => {
             Power::Down { crashed: false }
         }
         Some((JobStatus::Done, JobAction::Suspend)) => Power::Paused,
-        Some((JobStatus::Done, _)) => Power::Up,
-        Some((_, JobAction::Create)) => Power::Unclear,
-        Some((_, _)) => Power::Up,
+        Some((status, JobAction::Create)) if status != JobStatus::Done => Power::Unclear,
+        // Also one that was found without a job of ours: somebody else's create made it, and it is taken to run.
+        Some((_, _)) | None => Power::Up,
     }
 }
 
@@ -199,8 +205,8 @@ fn stopped_on_purpose(status: &GuestStatus, last: Option<&Job>) -> bool {
         condition.kind == ConditionType::Ready && condition.reason == Reason::Stopped
     });
     // A start that failed leaves it down as well, and is tried again whatever the policy.
-    let start_failed = last
-        .is_some_and(|job| job.action == JobAction::Start && job.status == JobStatus::Error);
+    let start_failed =
+        last.is_some_and(|job| job.action == JobAction::Start && job.status == JobStatus::Error);
     by_job || as_wanted || start_failed
 }
 
@@ -244,10 +250,8 @@ fn start(
         let reason = ended_badly(last, action);
         let message = why(last, action);
         conditions.not_ready(reason, message);
-        conditions.stuck(
-            Reason::BackingOff,
-            format!("attempt {} of {action} follows", attempt + 1),
-        );
+        conditions
+            .stuck(Reason::BackingOff, format!("attempt {} of {action} follows", attempt + 1));
         return Plan::write(status).again_in(wait);
     }
     conditions.not_ready(reason_of(action), "");

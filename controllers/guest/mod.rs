@@ -28,14 +28,16 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
-use self::plan::{Action, AgentAbilities, Closing, Input, NextJob, Plan, Sight, TeardownPermit, plan};
+use self::plan::{
+    Action, AgentAbilities, Closing, Input, NextJob, Plan, Sight, TeardownPermit, plan,
+};
 use crate::cluster::budget::{self, DeletionBudget};
 use crate::context::{Context, Hold};
 use crate::job::plan::gate;
 use crate::pace::{Pace, differs_in_words_only};
 use crate::placement::random_job_id;
-use crate::reports::{self, HostReport, Protocol};
-use crate::world::{GuestEntry, Stored, World};
+use crate::reports::{HostReport, Protocol};
+use crate::world::{GuestEntry, HostEntry, Stored, World};
 
 /// The guest loop.
 pub struct GuestReconciler {
@@ -96,18 +98,17 @@ impl GuestReconciler {
             name_taken_by: name_taken_by(&world, id, entry),
             waiting: job
                 .filter(|job| job.status == JobStatus::New)
-                .and_then(|job| self.waiting(&world, &reports, status, job)),
+                .and_then(|job| gate(&world, &reports, status, job.action).err()),
             now: self.context.now(),
             quarantine: Duration::from_secs(world.config().quarantine_seconds),
             settings: &self.context.settings,
         };
         let plan = plan(&input);
         let job = job.cloned().zip(stored.map(|stored: &Stored<Job>| stored.mod_revision));
-        Some(self.based_on(id, &world, entry, plan, job))
+        Some(Self::based_on(id, &world, entry, plan, job))
     }
 
     fn based_on(
-        &self,
         id: GuestId,
         world: &World,
         entry: &GuestEntry,
@@ -140,7 +141,7 @@ impl GuestReconciler {
         id: GuestId,
         placement: &Placement,
     ) -> Sight<'a> {
-        let alive = world.host(placement.hypervisor).is_some_and(|host| host.is_alive());
+        let alive = world.host(placement.hypervisor).is_some_and(HostEntry::is_alive);
         let window = self.context.settings.reachable_window;
         let reachable = report.filter(|report| report.is_reachable(Instant::now(), window));
         match (alive, reachable.and_then(|report| report.guest(id))) {
@@ -154,25 +155,14 @@ impl GuestReconciler {
         }
     }
 
-    fn waiting(
-        &self,
-        world: &World,
-        reports: &reports::Inner,
-        status: &GuestStatus,
-        job: &Job,
-    ) -> Option<crate::job::plan::Waiting> {
-        gate(world, reports, status, job.action).err()
-    }
-
     fn teardown_permit(&self, world: &World, entry: &GuestEntry) -> TeardownPermit {
         if !entry.awaits_teardown() {
             return TeardownPermit::Granted;
         }
         let begun = self.context.deletions.begun_lately(Instant::now());
         match budget::verdict(world, entry.gone_at, begun) {
-            DeletionBudget::Confirmed => TeardownPermit::Granted,
             DeletionBudget::Open { left: 0 } => TeardownPermit::Later,
-            DeletionBudget::Open { .. } => TeardownPermit::Granted,
+            DeletionBudget::Confirmed | DeletionBudget::Open { .. } => TeardownPermit::Granted,
             DeletionBudget::Held { pending, budget, .. } => {
                 TeardownPermit::Held { pending, budget }
             }

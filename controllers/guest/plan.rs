@@ -78,10 +78,7 @@ pub(super) enum TeardownPermit {
     /// Not yet: so many may begin in a minute.
     Later,
     /// More would be deleted than the budget allows, and nobody has confirmed it.
-    Held {
-        pending: usize,
-        budget: usize,
-    },
+    Held { pending: usize, budget: usize },
 }
 
 /// A job to be written.
@@ -190,14 +187,12 @@ fn ended(input: &Input<'_>, job: &Job, closing: Closing) -> Plan {
 fn phase_during(job: &Job, former: Phase) -> Phase {
     match (job.action, job.status) {
         (JobAction::Create, JobStatus::New) if former == Phase::Scheduled => Phase::Scheduled,
-        (JobAction::Create, _) => Phase::Creating,
+        (JobAction::Create | JobAction::Start, _) => Phase::Creating,
         (JobAction::Shutdown | JobAction::Poweroff, _) => Phase::Stopping,
         (JobAction::Delete, _) => Phase::Deleting,
-        (JobAction::Start, _) => Phase::Creating,
-        (
-            JobAction::Reboot | JobAction::Restart | JobAction::Suspend | JobAction::Resume,
-            _,
-        ) => former,
+        (JobAction::Reboot | JobAction::Restart | JobAction::Suspend | JobAction::Resume, _) => {
+            former
+        }
     }
 }
 

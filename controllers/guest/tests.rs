@@ -106,10 +106,10 @@ impl Case {
 }
 
 /// A job that ended so many seconds ago, or is under way.
-fn job(action: JobAction, status: JobStatus, attempt: u32, seconds_ago: i64) -> Option<Job> {
+fn job(action: JobAction, status: JobStatus, attempt: u32, seconds_ago: i64) -> Job {
     let now: Timestamp = NOW.parse().unwrap();
     let ended = matches!(status, JobStatus::Done | JobStatus::Error);
-    Some(Job {
+    Job {
         id: id(1),
         remote: None,
         action,
@@ -122,7 +122,7 @@ fn job(action: JobAction, status: JobStatus, attempt: u32, seconds_ago: i64) -> 
         status,
         started_at: None,
         finished_at: ended.then(|| now - SignedDuration::from_secs(seconds_ago)),
-    })
+    }
 }
 
 #[track_caller]
@@ -167,18 +167,18 @@ fn a_guest_that_runs_as_wanted_is_ready_and_gets_no_job() {
 fn a_guest_that_died_is_started_again_and_waits_longer_each_time() {
     let died = |job| Case { state: Some("crashed"), job, ..Case::default() }.plan();
     assert_eq!(next(&died(None)), Some((JobAction::Start, 0)));
-    let long_ago = job(JobAction::Start, JobStatus::Done, 3, 3600);
+    let long_ago = Some(job(JobAction::Start, JobStatus::Done, 3, 3600));
     assert_eq!(next(&died(long_ago)), Some((JobAction::Start, 0)));
-    let lately = job(JobAction::Start, JobStatus::Done, 3, 1);
+    let lately = Some(job(JobAction::Start, JobStatus::Done, 3, 1));
     let plan = died(lately);
     assert_eq!((next(&plan), plan.again_in), (None, Some(Duration::from_secs(3))));
-    let waited = job(JobAction::Start, JobStatus::Done, 3, 4);
+    let waited = Some(job(JobAction::Start, JobStatus::Done, 3, 4));
     assert_eq!(next(&died(waited)), Some((JobAction::Start, 4)));
 }
 
 #[test]
 fn a_clock_that_jumped_back_delays_an_attempt_by_no_more_than_its_whole_wait() {
-    let job = job(JobAction::Start, JobStatus::Error, 0, -86_400);
+    let job = Some(job(JobAction::Start, JobStatus::Error, 0, -86_400));
     let plan = Case { state: Some("shutoff"), job, ..Case::default() }.plan();
     assert_eq!(plan.again_in, Some(Duration::from_millis(500)));
 }
@@ -211,11 +211,9 @@ fn a_guest_that_was_stopped_on_purpose_starts_again_whatever_restart_says() {
 
 #[test]
 fn stopping_asks_first_and_cuts_the_power_when_asking_did_not_help() {
-    let stop = |job| {
-        Case { document: json!({"state": "stopped"}), job, ..Case::default() }.plan()
-    };
+    let stop = |job| Case { document: json!({"state": "stopped"}), job, ..Case::default() }.plan();
     assert_eq!(next(&stop(None)), Some((JobAction::Shutdown, 0)));
-    let in_vain = job(JobAction::Shutdown, JobStatus::Error, 0, 60);
+    let in_vain = Some(job(JobAction::Shutdown, JobStatus::Error, 0, 60));
     assert_eq!(next(&stop(in_vain)), Some((JobAction::Poweroff, 0)));
 }
 
@@ -235,7 +233,10 @@ fn a_new_reboot_token_is_one_reboot() {
     let plan = with("b", Some("a"), None);
     assert_eq!(next(&plan), Some((JobAction::Reboot, 0)));
     assert_eq!(written(&plan).reboot.as_deref(), Some("b"));
-    assert_eq!(next(&with("b", Some("b"), job(JobAction::Reboot, JobStatus::Done, 0, 1))), None);
+    assert_eq!(
+        next(&with("b", Some("b"), Some(job(JobAction::Reboot, JobStatus::Done, 0, 1)))),
+        None
+    );
 }
 
 #[test]
@@ -260,7 +261,7 @@ fn a_guest_that_a_complete_list_does_not_have_is_created_again() {
 
 #[test]
 fn a_list_from_before_the_newest_job_ended_starts_nothing() {
-    let job = job(JobAction::Create, JobStatus::Done, 0, 0);
+    let job = Some(job(JobAction::Create, JobStatus::Done, 0, 0));
     let plan = Case { state: None, fresh: false, job, ..Case::default() }.plan();
     assert_eq!(next(&plan), None);
     assert_eq!(written(&plan).phase, Phase::Running, "nothing moves on old news");
@@ -280,7 +281,7 @@ fn a_silent_host_makes_its_guests_unknown_and_moves_nothing() {
 fn the_end_of_a_job_is_written_with_the_status() {
     let plan = Case {
         phase: "Creating",
-        job: job(JobAction::Create, JobStatus::Working, 0, 0),
+        job: Some(job(JobAction::Create, JobStatus::Working, 0, 0)),
         outcome: Some(Ok(())),
         ..Case::default()
     }
@@ -294,7 +295,7 @@ fn a_create_that_failed_says_why_and_is_tried_again() {
     let words = "no space left on pool";
     let plan = Case {
         phase: "Creating",
-        job: job(JobAction::Create, JobStatus::Working, 0, 0),
+        job: Some(job(JobAction::Create, JobStatus::Working, 0, 0)),
         outcome: Some(Err(words.to_owned())),
         state: Some("create"),
         ..Case::default()
@@ -303,7 +304,7 @@ fn a_create_that_failed_says_why_and_is_tried_again() {
     let (_, reason, message) = condition(written(&plan), ConditionType::Created);
     assert_eq!((written(&plan).phase, reason), (Phase::Failed, Reason::CreateFailed));
     assert!(message.contains(words), "{message}");
-    let failed = job(JobAction::Create, JobStatus::Error, 0, 10);
+    let failed = Some(job(JobAction::Create, JobStatus::Error, 0, 10));
     let plan = Case { phase: "Failed", job: failed, state: Some("create"), ..Case::default() };
     assert_eq!(next(&plan.plan()), Some((JobAction::Create, 1)));
 }
@@ -311,10 +312,10 @@ fn a_create_that_failed_says_why_and_is_tried_again() {
 #[test]
 fn an_agent_whose_word_says_nothing_is_believed_by_its_jobs() {
     assert_eq!(GuestState::of("create").power(), Power::Unclear);
-    let done = job(JobAction::Create, JobStatus::Done, 0, 10);
+    let done = Some(job(JobAction::Create, JobStatus::Done, 0, 10));
     let plan = Case { job: done, state: Some("create"), ..Case::default() }.plan();
     assert_eq!((next(&plan), written(&plan).phase), (None, Phase::Running));
-    let stopped = job(JobAction::Shutdown, JobStatus::Done, 0, 10);
+    let stopped = Some(job(JobAction::Shutdown, JobStatus::Done, 0, 10));
     let document = json!({"state": "stopped"});
     let plan = Case { job: stopped, document, state: Some("create"), ..Case::default() }.plan();
     assert_eq!((next(&plan), written(&plan).phase), (None, Phase::Stopped));
@@ -324,7 +325,7 @@ fn an_agent_whose_word_says_nothing_is_believed_by_its_jobs() {
 fn teardown_begins_only_while_the_document_is_absent_and_supersedes_the_job_under_way() {
     let plan = Case {
         document: Value::Null,
-        job: job(JobAction::Create, JobStatus::Working, 0, 0),
+        job: Some(job(JobAction::Create, JobStatus::Working, 0, 0)),
         ..Case::default()
     }
     .plan();
@@ -352,7 +353,7 @@ fn a_held_deletion_leaves_the_guest_running_and_says_what_to_do() {
 #[test]
 fn an_address_is_freed_only_when_the_guest_is_gone_from_its_host() {
     let deleted = |state, fresh| {
-        let job = job(JobAction::Delete, JobStatus::Working, 0, 0);
+        let job = Some(job(JobAction::Delete, JobStatus::Working, 0, 0));
         let case = Case { phase: "Deleting", document: Value::Null, job, ..Case::default() };
         Case { outcome: Some(Ok(())), state, fresh, ..case }.plan()
     };
@@ -365,7 +366,7 @@ fn an_address_is_freed_only_when_the_guest_is_gone_from_its_host() {
 #[test]
 fn an_agent_without_order_keeps_the_address_for_the_quarantine() {
     let deleted = |seconds_ago| {
-        let job = job(JobAction::Delete, JobStatus::Done, 0, seconds_ago);
+        let job = Some(job(JobAction::Delete, JobStatus::Done, 0, seconds_ago));
         let case = Case { phase: "Deleting", document: Value::Null, job, ..Case::default() };
         Case { state: None, order: false, ..case }.plan()
     };
@@ -377,7 +378,7 @@ fn an_agent_without_order_keeps_the_address_for_the_quarantine() {
 
 #[test]
 fn a_document_put_back_after_the_point_of_no_return_does_not_stop_the_teardown() {
-    let job = job(JobAction::Delete, JobStatus::Done, 0, 0);
+    let job = Some(job(JobAction::Delete, JobStatus::Done, 0, 0));
     let plan = Case { phase: "Deleting", job, state: None, ..Case::default() }.plan();
     assert!(matches!(plan.action, Action::Free { .. }));
 }

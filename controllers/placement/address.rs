@@ -49,7 +49,12 @@ pub(super) fn allowed(
         None => return Err(missing(Reason::NetworkMissing, "network", &network.to_string())),
         Some(declared) => {
             if let Some(fault) = &declared.invalid {
-                return Err(invalid(Reason::NetworkMissing, "network", &network.to_string(), fault));
+                return Err(invalid(
+                    Reason::NetworkMissing,
+                    "network",
+                    &network.to_string(),
+                    fault,
+                ));
             }
         }
     }
@@ -134,12 +139,7 @@ fn wished(
 }
 
 /// The lowest address that no reservation, status, open commit or listed guest has.
-fn lowest_free(
-    fleet: Fleet<'_>,
-    guest: GuestId,
-    id: SubnetId,
-    subnet: &Subnet,
-) -> Option<IpAddr> {
+fn lowest_free(fleet: Fleet<'_>, guest: GuestId, id: SubnetId, subnet: &Subnet) -> Option<IpAddr> {
     let addresses = &fleet.world.subnet(id)?.addresses;
     let mut from = subnet.start;
     loop {

@@ -4,10 +4,10 @@
 
 use std::net::IpAddr;
 
+use lochness_agent::wire::{AgentGuest, Power};
 use lochness_api::document::{Guest, Resources};
 use lochness_api::status::{Phase, Placement};
 use lochness_api::{GuestId, HypervisorId, Mac, SubnetId};
-use lochness_agent::wire::{AgentGuest, Power};
 
 use super::address::{allowed, offers};
 use super::filter::Fleet;

@@ -79,14 +79,14 @@ impl PlacementReconciler {
             Decision::Place(placement) => {
                 let job = random_job_id(&mut planner.random);
                 let claim = claim(&placement, entry);
-                let claim = planner.claim(claim, &self.planner);
+                // Claimed last: a claim that is dropped by a panic here would wait for the lock that is held.
                 let commit = self.place(id, entry, *placement, job);
-                Step::Commit { commit, claim: Some(claim) }
+                Step::Commit { commit, claim: Some(planner.claim(claim, &self.planner)) }
             }
             Decision::Adopt(adoption) => {
-                let claim = planner.claim(claim(&adoption.placement, entry), &self.planner);
+                let claim = claim(&adoption.placement, entry);
                 let commit = self.adopt(id, &world, entry, *adoption);
-                Step::Commit { commit, claim: Some(claim) }
+                Step::Commit { commit, claim: Some(planner.claim(claim, &self.planner)) }
             }
             Decision::Refuse(refusal) => {
                 let status = status::refused(entry, &refusal, self.context.now());

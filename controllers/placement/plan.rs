@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use lochness_api::document::{Flavor, Guest, Resources};
+use lochness_api::document::{Flavor, Guest, Resources, VlanTag};
 use lochness_api::status::{Placement, Reason};
 use lochness_api::{GuestId, Kind, SubnetId};
 use rand::Rng;
@@ -141,7 +141,7 @@ pub(super) fn vlans_of(fleet: Fleet<'_>, document: &Guest) -> Result<Vec<u16>, R
             Some(fault) => {
                 Err(invalid(Reason::VlanGroupMissing, "VLAN group", &group.to_string(), fault))
             }
-            None => Ok(fleet.world.vlans_of(group).map(|tag| tag.get()).collect()),
+            None => Ok(fleet.world.vlans_of(group).map(VlanTag::get).collect()),
         },
     }
 }

@@ -85,7 +85,7 @@ impl Refusal {
 
     pub(super) fn message(&self) -> String {
         match self {
-            Self::Invalid(what) => what.clone(),
+            Self::Invalid(what) | Self::AdoptionConflict(what) => what.clone(),
             Self::NameTaken { name, by } => {
                 format!("the name {name:?} is guest {by}'s, which was there first: choose another")
             }
@@ -98,7 +98,6 @@ impl Refusal {
                 format!("no address is free in any of {subnets} subnets")
             }
             Self::NoHostFits { need, rejections } => no_host_fits(*need, rejections),
-            Self::AdoptionConflict(what) => what.clone(),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use lochness_api::GuestId;
 use lochness_api::document::Resources;
 use lochness_api::keys::Key;
 use lochness_api::status::{Phase, Reason};
-use lochness_api::GuestId;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use serde_json::json;
@@ -37,18 +37,14 @@ fn decide(store: &Store, reports: &Reports, guest: GuestId) -> Decision {
 
 #[track_caller]
 fn refusal(decision: Decision) -> Refusal {
-    match decision {
-        Decision::Refuse(refusal) => refusal,
-        other => panic!("not refused: {other:?}"),
-    }
+    let Decision::Refuse(refusal) = decision else { panic!("not refused: {decision:?}") };
+    refusal
 }
 
 #[track_caller]
 fn placement(decision: Decision) -> lochness_api::status::Placement {
-    match decision {
-        Decision::Place(placement) => *placement,
-        other => panic!("not placed: {other:?}"),
-    }
+    let Decision::Place(placement) = decision else { panic!("not placed: {decision:?}") };
+    *placement
 }
 
 #[test]

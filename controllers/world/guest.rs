@@ -66,9 +66,9 @@ impl GuestEntry {
     /// Placed, its document gone, its teardown not begun: what the deletion budget counts.
     pub fn awaits_teardown(&self) -> bool {
         self.document.is_none()
-            && self.status().is_some_and(|status| {
-                status.placement.is_some() && status.phase != Phase::Deleting
-            })
+            && self
+                .status()
+                .is_some_and(|status| status.placement.is_some() && status.phase != Phase::Deleting)
     }
 
     pub(super) fn is_empty(&self) -> bool {

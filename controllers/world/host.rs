@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use lochness_api::document::{
-    ClusterConfig, Heartbeat, Hypervisor, HypervisorConfig, Resources,
-};
+use lochness_api::document::{ClusterConfig, Heartbeat, Hypervisor, HypervisorConfig, Resources};
 use lochness_api::status::HypervisorStatus;
 use lochness_api::{FieldError, GuestId, HypervisorId, SubnetId};
 

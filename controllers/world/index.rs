@@ -167,12 +167,7 @@ impl World {
     }
 
     /// Sets or unsets a key of a host's configuration; what does not parse leaves the former value.
-    pub(super) fn configure_host(
-        &mut self,
-        host: HypervisorId,
-        name: &str,
-        value: Option<&Bytes>,
-    ) {
+    pub(super) fn configure_host(&mut self, host: HypervisorId, name: &str, value: Option<&Bytes>) {
         self.change_host(host, |entry| {
             match entry.config.apply(name, value.map(|bytes| &bytes[..])) {
                 Ok(_) => {

@@ -25,16 +25,16 @@ use lochness_api::document::{
 use lochness_api::job::Job;
 use lochness_api::status::{ClusterStatus, ObjectStatus, SubnetStatus};
 use lochness_api::{
-    FieldError, FlavorId, FwGroupId, GuestId, HypervisorId, ImageId, JobId, Kind, NetworkId, Prefix,
-    SubnetId, VlanGroupId,
+    FieldError, FlavorId, FwGroupId, GuestId, HypervisorId, ImageId, JobId, Kind, NetworkId,
+    Prefix, SubnetId, VlanGroupId,
 };
 use lochness_kv::Header;
 use rustc_hash::FxHashMap;
 
-pub(crate) use apply::QUARANTINE;
 pub use addresses::{
     AddressEntry, Addresses, Reservation, address_number, number_address, successor,
 };
+pub(crate) use apply::QUARANTINE;
 pub use cell::{Connection, WorldCell, WorldSink};
 pub use change::Change;
 pub use guest::GuestEntry;
@@ -228,7 +228,9 @@ impl World {
     }
 
     /// Every such status.
-    pub fn object_statuses(&self) -> impl Iterator<Item = (&(Kind, String), &Stored<ObjectStatus>)> {
+    pub fn object_statuses(
+        &self,
+    ) -> impl Iterator<Item = (&(Kind, String), &Stored<ObjectStatus>)> {
         self.object_statuses.iter()
     }
 

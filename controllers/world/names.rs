@@ -5,11 +5,16 @@ use std::collections::BTreeSet;
 use lochness_api::Kind;
 use rustc_hash::FxHashMap;
 
+/// A name, a kind.
+type Name = (Kind, Box<str>);
+/// Create revision and id of each, the eldest first.
+type Bearers = BTreeSet<(i64, String)>;
+
 /// Who bears which name.
 #[derive(Debug, Default)]
 pub struct Names {
     /// Create revision and id of everyone who asks for the name, the eldest first.
-    bearers: FxHashMap<(Kind, Box<str>), BTreeSet<(i64, String)>>,
+    bearers: FxHashMap<Name, Bearers>,
 }
 
 impl Names {
