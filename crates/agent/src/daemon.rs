@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use lochness_agent::server::{
-    AgentServer, Host, MemoryDisk, Registrar, Storage, Sync, WallClock, reset_fence as forget,
+    AgentServer, Durability, Host, MemoryDisk, Registrar, Storage, WallClock, reset_fence as forget,
 };
 use lochness_api::{HypervisorId, Prefix};
 use lochness_kv::{EtcdConfig, EtcdKv, Pem, Secret, TlsConfig};
@@ -36,7 +36,7 @@ pub(crate) fn reset_fence(arguments: &ResetFence) -> anyhow::Result<()> {
     if !directory.is_dir() {
         bail!("{} is not there: no such host in this state directory", directory.display());
     }
-    let orders = forget(Storage::disk(directory, Sync::Disk))?;
+    let orders = forget(Storage::disk(directory, Durability::Disk))?;
     println!("host {id}: epoch, floor and the orders of {orders} guests are forgotten");
     Ok(())
 }
@@ -100,9 +100,9 @@ async fn registrar(arguments: &StoreArguments) -> anyhow::Result<Registrar> {
 }
 
 fn storage(arguments: &HostArguments, id: HypervisorId) -> Storage {
-    let sync = if arguments.fsync { Sync::Disk } else { Sync::Kernel };
+    let durability = if arguments.fsync { Durability::Disk } else { Durability::Kernel };
     match &arguments.state_dir {
-        Some(directory) => Storage::disk(host_directory(directory, id), sync),
+        Some(directory) => Storage::disk(host_directory(directory, id), durability),
         None => Storage::memory(&MemoryDisk::default()),
     }
 }

@@ -4,6 +4,8 @@ mod args;
 mod daemon;
 mod setup;
 
+use std::io::IsTerminal;
+
 use clap::Parser;
 
 fn main() -> anyhow::Result<()> {
@@ -11,6 +13,7 @@ fn main() -> anyhow::Result<()> {
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
         )
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     let arguments = args::Arguments::parse();

@@ -50,4 +50,4 @@ pub use host::Host;
 pub use registration::Registrar;
 pub use routes::router;
 pub use stats::Stats;
-pub use storage::{MemoryDisk, Storage, StorageError, Sync, reset_fence};
+pub use storage::{Durability, MemoryDisk, Storage, StorageError, reset_fence};

@@ -20,7 +20,7 @@ const REWRITE_FACTOR: usize = 4;
 
 /// Whether the disk must confirm every batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Sync {
+pub enum Durability {
     /// The kernel has it: it survives the process, and may be lost with the host, whose guests are lost with it.
     #[default]
     Kernel,
@@ -43,7 +43,7 @@ pub struct MemoryDisk(Arc<Mutex<Vec<Record>>>);
 #[derive(Debug)]
 enum Medium {
     Memory(MemoryDisk),
-    Disk { directory: PathBuf, open: Option<File>, sync: Sync },
+    Disk { directory: PathBuf, open: Option<File>, durability: Durability },
 }
 
 /// Why records cannot be read or kept.
@@ -79,9 +79,9 @@ impl Storage {
     }
 
     /// Keeps records in `directory`, which is made if it is not there. One host a directory, one process at a time.
-    pub fn disk(directory: impl Into<PathBuf>, sync: Sync) -> Self {
+    pub fn disk(directory: impl Into<PathBuf>, durability: Durability) -> Self {
         let directory = directory.into();
-        Self { medium: Medium::Disk { directory, open: None, sync }, appended: 0 }
+        Self { medium: Medium::Disk { directory, open: None, durability }, appended: 0 }
     }
 
     /// Every record, oldest first. Cuts a torn end off, so that the next batch begins on a line of its own.
@@ -101,11 +101,11 @@ impl Storage {
     pub(crate) fn append(&mut self, batch: &[Record]) -> Result<(), StorageError> {
         match &mut self.medium {
             Medium::Memory(memory) => memory.lock().extend_from_slice(batch),
-            Medium::Disk { directory, open, sync } => {
+            Medium::Disk { directory, open, durability } => {
                 let mut line = serde_json::to_vec(batch).map_err(StorageError::Encode)?;
                 line.push(b'\n');
                 let path = log_path(directory);
-                append_line(directory, open, *sync, &line)
+                append_line(directory, open, *durability, &line)
                     .map_err(|source| StorageError::Io { path, source })?;
             }
         }
@@ -122,10 +122,10 @@ impl Storage {
     pub(crate) fn rewrite(&mut self, records: &[Record]) -> Result<(), StorageError> {
         match &mut self.medium {
             Medium::Memory(memory) => *memory.lock() = records.to_vec(),
-            Medium::Disk { directory, open, sync } => {
+            Medium::Disk { directory, open, durability } => {
                 *open = None;
                 let path = log_path(directory);
-                write_file(directory, *sync, records)
+                write_file(directory, *durability, records)
                     .map_err(|source| StorageError::Io { path, source })?;
             }
         }
@@ -181,7 +181,7 @@ fn load_file(directory: &std::path::Path) -> Result<Vec<Record>, StorageError> {
 fn append_line(
     directory: &std::path::Path,
     open: &mut Option<File>,
-    sync: Sync,
+    durability: Durability,
     line: &[u8],
 ) -> io::Result<()> {
     let file = if let Some(file) = open {
@@ -191,13 +191,17 @@ fn append_line(
         open.insert(OpenOptions::new().create(true).append(true).open(log_path(directory))?)
     };
     file.write_all(line)?;
-    match sync {
-        Sync::Kernel => Ok(()),
-        Sync::Disk => file.sync_data(),
+    match durability {
+        Durability::Kernel => Ok(()),
+        Durability::Disk => file.sync_data(),
     }
 }
 
-fn write_file(directory: &std::path::Path, sync: Sync, records: &[Record]) -> io::Result<()> {
+fn write_file(
+    directory: &std::path::Path,
+    durability: Durability,
+    records: &[Record],
+) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let new = directory.join("state.log.new");
     let mut writer = BufWriter::new(File::create(&new)?);
@@ -206,11 +210,11 @@ fn write_file(directory: &std::path::Path, sync: Sync, records: &[Record]) -> io
         writer.write_all(b"\n")?;
     }
     let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-    if sync == Sync::Disk {
+    if durability == Durability::Disk {
         file.sync_all()?;
     }
     fs::rename(&new, log_path(directory))?;
-    if sync == Sync::Disk {
+    if durability == Durability::Disk {
         File::open(directory)?.sync_all()?;
     }
     Ok(())
@@ -232,14 +236,14 @@ mod tests {
     #[test]
     fn a_batch_that_was_torn_in_the_middle_is_dropped_whole_and_the_next_one_is_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let mut storage = Storage::disk(directory.path(), Sync::Kernel);
+        let mut storage = Storage::disk(directory.path(), Durability::Kernel);
         storage.append(&[Record::Boot("one".into())]).unwrap();
         storage.append(&[Record::Boot("two".into()), Record::Boot("three".into())]).unwrap();
         let path = log_path(directory.path());
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() - 4]).unwrap();
 
-        let mut storage = Storage::disk(directory.path(), Sync::Kernel);
+        let mut storage = Storage::disk(directory.path(), Durability::Kernel);
         assert_eq!(boots(&storage.load().unwrap()), ["one"]);
         storage.append(&[Record::Boot("four".into())]).unwrap();
         assert_eq!(boots(&storage.load().unwrap()), ["one", "four"]);
@@ -249,14 +253,14 @@ mod tests {
     fn damage_before_the_end_is_an_error_and_not_a_shorter_history() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(log_path(directory.path()), "[]\n{nonsense\n[]\n").unwrap();
-        let error = Storage::disk(directory.path(), Sync::Kernel).load().unwrap_err();
+        let error = Storage::disk(directory.path(), Durability::Kernel).load().unwrap_err();
         assert!(matches!(error, StorageError::Damaged { line: 2, .. }), "{error}");
     }
 
     #[test]
     fn a_rewrite_replaces_everything_and_later_batches_follow_it() {
         let directory = tempfile::tempdir().unwrap();
-        let mut storage = Storage::disk(directory.path(), Sync::Disk);
+        let mut storage = Storage::disk(directory.path(), Durability::Disk);
         storage.append(&[Record::Boot("old".into())]).unwrap();
         storage.rewrite(&[Record::Boot("new".into())]).unwrap();
         storage.append(&[Record::Boot("newer".into())]).unwrap();

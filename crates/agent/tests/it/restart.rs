@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lochness_agent::client::AgentError;
 use lochness_agent::server::{
-    Delays, EffectKind, Event, Faults, Host, HostConfig, Storage, Sync, reset_fence,
+    Delays, Durability, EffectKind, Event, Faults, Host, HostConfig, Storage, reset_fence,
 };
 use lochness_agent::wire::AgentJobStatus;
 use lochness_api::job::JobAction;
@@ -100,7 +100,7 @@ async fn a_job_that_hangs_stays_running_until_the_agent_restarts() {
 #[tokio::test(start_paused = true)]
 async fn a_hosts_state_on_disk_is_the_state_it_had() {
     let directory = tempfile::tempdir().unwrap();
-    let storage = || Storage::disk(directory.path().join("host"), Sync::Disk);
+    let storage = || Storage::disk(directory.path().join("host"), Durability::Disk);
     let agent = Fixture::new(config());
     let host = Host::open(config(), storage(), clock()).unwrap();
     agent.network.insert(crate::fixture::AUTHORITY, lochness_agent::server::router(host.clone()));
