@@ -50,4 +50,6 @@ pub use host::Host;
 pub use registration::Registrar;
 pub use routes::router;
 pub use stats::Stats;
+/// The same as [`Durability`], by its former name.
+pub use storage::Durability as Sync;
 pub use storage::{Durability, MemoryDisk, Storage, StorageError, reset_fence};
