@@ -1,0 +1,97 @@
+//! Everything that was ever in the store, and what was wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use lochness_api::job::Job;
+use lochness_api::{GuestId, HypervisorId, JobId, Key, Prefix};
+use lochness_kv::Event;
+
+use super::super::store::Store;
+use super::Violation;
+use super::rules;
+use super::view::{Change, View};
+
+/// One revision, when it was seen, and what it did.
+pub(super) struct Step {
+    pub(super) revision: i64,
+    pub(super) seen: Timestamp,
+    pub(super) changes: Vec<Change>,
+}
+
+/// Everything that was ever in the store.
+pub(super) struct Record {
+    view: View,
+    pub(super) steps: Vec<Step>,
+    /// Every job that there ever was, as it was last, with its create revision.
+    pub(super) jobs: BTreeMap<JobId, (Job, i64)>,
+    /// Every placement that there ever was: guest, host, placement revision.
+    pub(super) placed: Vec<(GuestId, HypervisorId, i64)>,
+    pub(super) incarnation: Option<u64>,
+    found: Vec<Violation>,
+    told: BTreeSet<String>,
+}
+
+impl Record {
+    pub(super) fn new(prefix: Prefix) -> Self {
+        Self {
+            view: View::new(prefix),
+            steps: Vec::new(),
+            jobs: BTreeMap::new(),
+            placed: Vec::new(),
+            incarnation: None,
+            found: Vec::new(),
+            told: BTreeSet::new(),
+        }
+    }
+
+    /// The newest revision that was taken in.
+    pub(super) fn revision(&self) -> i64 {
+        // A store begins at revision 1, without an event.
+        self.steps.last().map_or(1, |step| step.revision)
+    }
+
+    /// Takes one whole revision in and judges it.
+    pub(super) fn take(&mut self, events: &[Event]) {
+        let revision = events[0].revision();
+        let led = self.view.keys.contains_key(&Key::Leader);
+        let before = self.view.guests.clone();
+        let changes: Vec<_> = events.iter().map(|event| self.view.apply(event)).collect();
+        let step = Step { revision, seen: Timestamp::now(), changes };
+        for violation in rules::check(&self.view, &before, &step, led) {
+            // What stays wrong is told once.
+            if self.told.insert(violation.what.clone()) {
+                self.found.push(violation);
+            }
+        }
+        self.remember(&step);
+        self.steps.push(step);
+    }
+
+    fn remember(&mut self, step: &Step) {
+        for change in &step.changes {
+            let (Some(key), Some(after)) = (&change.key, &change.after) else { continue };
+            match key {
+                Key::Job(id) => {
+                    if let Some(job) = self.view.jobs.get(id) {
+                        self.jobs.insert(*id, (job.clone(), after.created));
+                    }
+                }
+                Key::Placement(host, guest) if after.version == 1 => {
+                    self.placed.push((*guest, *host, after.created));
+                }
+                Key::Incarnation => {
+                    self.incarnation =
+                        self.view.text(key).and_then(|text| text.trim().parse().ok());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What was wrong, without what the test itself did.
+    pub(super) fn violations(&self, store: &Store) -> Vec<Violation> {
+        let ours = |found: &Violation| found.unless_ours && store.is_own(found.revision);
+        self.found.iter().filter(|found| !ours(found)).cloned().collect()
+    }
+}

@@ -1,0 +1,195 @@
+//! What must hold of the hosts' true histories, by the numbers of the invariants.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lochness_agent::server::{Effect, EffectKind};
+use lochness_agent::wire::Order;
+use lochness_api::job::JobAction;
+use lochness_api::{GuestId, HypervisorId, JobId};
+
+use super::record::Record;
+use super::{HostHistory, Violation};
+
+/// Whether the guest runs at the end of the history.
+pub(crate) fn runs(history: &[Effect], guest: GuestId) -> bool {
+    let of_guest = history.iter().filter(|effect| effect.guest == Some(guest));
+    of_guest.fold(false, |runs, effect| change_of(effect.kind).map_or(runs, |to| to == Life::Runs))
+}
+
+/// What an effect makes of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Runs,
+    Rests,
+    Gone,
+}
+
+fn change_of(kind: EffectKind) -> Option<Life> {
+    match kind {
+        EffectKind::Started => Some(Life::Runs),
+        EffectKind::Created | EffectKind::Stopped | EffectKind::Crashed => Some(Life::Rests),
+        EffectKind::Deleted | EffectKind::Lost => Some(Life::Gone),
+        EffectKind::Redefined
+        | EffectKind::Paused
+        | EffectKind::Resumed
+        | EffectKind::Rebooted
+        | EffectKind::FirewallApplied
+        | EffectKind::ImageFetched
+        | EffectKind::Booted => None,
+    }
+}
+
+/// What is wrong with what truly happened.
+pub(super) fn check(
+    record: &Record,
+    histories: &[HostHistory],
+    foreign: &BTreeSet<GuestId>,
+) -> Vec<Violation> {
+    let mut judge = Judge { record, foreign, ..Judge::new(record, foreign) };
+    // One machine, one clock: effects of several hosts can be put in order.
+    let mut all: Vec<_> = histories
+        .iter()
+        .flat_map(|history| history.effects.iter().map(move |effect| (history, effect)))
+        .collect();
+    all.sort_by_key(|(_, effect)| (effect.at, effect.sequence));
+    for (history, effect) in all {
+        if let Some(guest) = effect.guest {
+            judge.lives(history.host, guest, effect);
+            judge.intends(history, guest, effect);
+        }
+    }
+    judge.counts_creations();
+    judge.found
+}
+
+struct Judge<'a> {
+    record: &'a Record,
+    foreign: &'a BTreeSet<GuestId>,
+    lives: BTreeMap<GuestId, BTreeMap<HypervisorId, Life>>,
+    /// Who runs with an address.
+    addresses: BTreeMap<String, GuestId>,
+    effects: BTreeMap<(JobId, String), u32>,
+    /// Creations on agents without order, where no effect names its job.
+    created: BTreeMap<GuestId, usize>,
+    found: Vec<Violation>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(record: &'a Record, foreign: &'a BTreeSet<GuestId>) -> Self {
+        Self {
+            record,
+            foreign,
+            lives: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            effects: BTreeMap::new(),
+            created: BTreeMap::new(),
+            found: Vec::new(),
+        }
+    }
+
+    fn wrong(&mut self, guest: GuestId, what: String) {
+        self.found.push(Violation { revision: 0, guest: Some(guest), what, unless_ours: false });
+    }
+
+    /// S1 and S2: a guest is made once and runs on one host; an address has one running guest.
+    fn lives(&mut self, host: HypervisorId, guest: GuestId, effect: &Effect) {
+        let there = self.lives.entry(guest).or_default();
+        let is_there = there.values().any(|life| *life != Life::Gone);
+        let runs_elsewhere =
+            there.iter().any(|(other, life)| *other != host && *life == Life::Runs);
+        if let Some(life) = change_of(effect.kind) {
+            there.insert(host, life);
+        }
+        match effect.kind {
+            EffectKind::Created if is_there => {
+                self.wrong(
+                    guest,
+                    format!("S1: {guest} was created on {host} and is there already"),
+                );
+            }
+            EffectKind::Redefined => {
+                self.wrong(guest, format!("S1: {guest} was created a second time on {host}"));
+            }
+            EffectKind::Started if runs_elsewhere => {
+                self.wrong(guest, format!("S1: {guest} runs on {host} and on another host"));
+            }
+            EffectKind::Started => {
+                for address in &effect.addresses {
+                    let holder = self.addresses.insert(address.clone(), guest);
+                    if let Some(other) = holder.filter(|other| *other != guest) {
+                        self.wrong(guest, format!("S2: {guest} and {other} run with {address}"));
+                    }
+                }
+            }
+            _ if matches!(change_of(effect.kind), Some(Life::Rests | Life::Gone)) => {
+                self.addresses.retain(|_, holder| *holder != guest);
+            }
+            _ => {}
+        }
+    }
+
+    /// S4, S5 and S13: every effect has an earlier intent and happens once; who starts is covered by a ruleset.
+    fn intends(&mut self, history: &HostHistory, guest: GuestId, effect: &Effect) {
+        let kind = effect.kind;
+        let Some(job) = effect.job else {
+            let by_itself =
+                matches!(kind, EffectKind::Stopped | EffectKind::Crashed | EffectKind::Lost);
+            if history.ordered && !by_itself {
+                self.wrong(guest, format!("S4: {kind:?} of {guest} without a job"));
+            } else if kind == EffectKind::Created && !self.foreign.contains(&guest) {
+                *self.created.entry(guest).or_default() += 1;
+            }
+            return;
+        };
+        let Some((document, revision)) = self.record.jobs.get(&job) else {
+            return self
+                .wrong(guest, format!("S4: {kind:?} of {guest} by job {job}, which never was"));
+        };
+        let order = Order::new(self.record.incarnation.unwrap_or(0), revision.unsigned_abs());
+        if effect.order != Some(order) || document.guest != guest {
+            let asked = effect.order;
+            let text =
+                format!("S4: {kind:?} of {guest} by job {job} with order {asked:?}, not {order}");
+            self.wrong(guest, text);
+        }
+        let times = self.effects.entry((job, format!("{kind:?}"))).or_default();
+        *times += 1;
+        if *times > 1 {
+            self.wrong(guest, format!("S5: {kind:?} of {guest} happened twice by job {job}"));
+        }
+        if matches!(kind, EffectKind::Started | EffectKind::Resumed) {
+            self.is_covered(history.host, guest, effect, order);
+        }
+    }
+
+    fn is_covered(&mut self, host: HypervisorId, guest: GuestId, effect: &Effect, order: Order) {
+        let placed = self.record.placed.iter().rev().find(|(id, at, revision)| {
+            *id == guest && *at == host && revision.unsigned_abs() <= order.revision
+        });
+        let placed =
+            placed.map(|(.., revision)| Order::new(order.incarnation, revision.unsigned_abs()));
+        if effect.firewall < placed || placed.is_none() {
+            let text = format!(
+                "S13: {guest} was started on {host} with the ruleset of {:?}, placed at {placed:?}",
+                effect.firewall
+            );
+            self.wrong(guest, text);
+        }
+    }
+
+    /// S4 where effects name no job: no more creations than create jobs.
+    fn counts_creations(&mut self) {
+        for (guest, created) in std::mem::take(&mut self.created) {
+            let creates = |(job, _): &&(lochness_api::job::Job, i64)| {
+                job.guest == guest && job.action == JobAction::Create
+            };
+            let jobs = self.record.jobs.values().filter(creates).count();
+            if created > jobs {
+                self.wrong(
+                    guest,
+                    format!("S5: {guest} was created {created} times by {jobs} jobs"),
+                );
+            }
+        }
+    }
+}

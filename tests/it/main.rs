@@ -1,0 +1,24 @@
+//! End to end: real etcd, real operator processes, real agents, real HTTP; one binary, so that it links once.
+//!
+//! Every test has a store, hosts and operators of its own, on free ports, and leaves nothing behind. A checker follows
+//! every revision of its store and the true history of every host; a test that does not ask it at its end fails.
+
+mod harness;
+mod structure;
+
+mod adoption;
+mod agent_faults;
+mod capacity;
+mod chaos;
+mod converging;
+mod deletion;
+mod documents;
+mod leadership;
+mod mass_deletion;
+mod mistify;
+mod observability;
+mod pause;
+mod power;
+mod silence;
+mod statuses;
+mod store_outage;
