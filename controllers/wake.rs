@@ -17,11 +17,11 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
     match change {
         Change::Everything => wake_everything(world, queues),
         Change::Guest(id) => {
-            wake_guest(*id, queues);
+            wake_guest(world, *id, queues);
             queues.cluster.add(());
         }
         Change::GuestStatus(id) => {
-            wake_guest(*id, queues);
+            wake_guest(world, *id, queues);
             wake_placement_of(world, *id, queues);
             queues.cluster.add(());
         }
@@ -50,7 +50,7 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
         }
         Change::HypervisorStatus(host) | Change::Stale(host, _) => queues.host.add(*host),
         Change::Placement(host, guest) => {
-            wake_guest(*guest, queues);
+            wake_guest(world, *guest, queues);
             queues.host.add(*host);
             queues.firewall.add(*host);
         }
@@ -108,18 +108,19 @@ pub fn wake_everything(world: &World, queues: &Queues) {
 }
 
 fn wake_all_guests(world: &World, queues: &Queues) {
-    for (id, entry) in world.guests() {
-        if entry.placement().is_some() {
-            queues.guest.add(id);
-        } else {
-            queues.placement.add(id);
-        }
+    for (id, _) in world.guests() {
+        wake_guest(world, id, queues);
     }
 }
 
-fn wake_guest(id: GuestId, queues: &Queues) {
-    queues.placement.add(id);
-    queues.guest.add(id);
+/// A guest has one loop at a time: placement until it has a placement, then the guest loop.
+fn wake_guest(world: &World, id: GuestId, queues: &Queues) {
+    match world.guest(id) {
+        Some(entry) if entry.placement().is_some() => queues.guest.add(id),
+        Some(_) => queues.placement.add(id),
+        // Nothing is left of it.
+        None => {}
+    }
 }
 
 /// What a guest's placement concerns besides the guest.
