@@ -10,16 +10,20 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BUILD := $(CARGO) build --workspace --bins --tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-check test check fmt clippy doc deny rules
+.PHONY: help setup programs build demo demo-check test check fmt clippy doc deny rules
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
 		| awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-setup: ## Install what is missing to build, test and run the demo (Debian and its like)
+setup: ## Install what is missing, cargo-deny too (Debian and its like)
 	@deploy/setup.sh $(CARGO_DENY_VERSION)
 
-build: ## Build the programs and their tests
+# What the other targets run beside cargo; installs only what is missing.
+programs:
+	@deploy/setup.sh
+
+build: programs ## Build the programs and their tests
 	@echo "building (the first time takes some minutes)"
 	@$(BUILD)
 
@@ -29,12 +33,12 @@ demo: build ## Watch two operators, ten simulated hosts and 40 guests; Ctrl-C en
 demo-check: build ## The same, with every claim asserted; ends by itself
 	@LOCHNESS_BIN="$(TARGET_DIR)/debug" deploy/demo.sh --check
 
-test: ## Run all tests (with nextest where it is installed)
+test: programs ## Run all tests (with nextest where it is installed)
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 		then $(CARGO) nextest run --workspace; \
 		else $(CARGO) test --workspace; fi
 
-check: fmt clippy doc deny rules ## Formatting, lints, documentation, dependencies, alert rules
+check: setup fmt clippy doc deny rules ## Formatting, lints, documentation, dependencies, alert rules
 
 fmt: ## Is everything formatted?
 	$(CARGO) fmt --all --check

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing, and nothing else: etcd, protoc, promtool and nft from Debian, cargo-deny from source.
-# Usage: deploy/setup.sh <version of cargo-deny>
+# Usage: deploy/setup.sh [version of cargo-deny]; without a version, only what building, testing and the demo need.
 set -euo pipefail
 
-deny_version=$1
+deny_version=${1:-}
 
 have() { command -v "$1" >/dev/null 2>&1 || [[ -x /usr/sbin/$1 ]]; }
 
@@ -46,6 +46,7 @@ if ((${#missing[@]})); then
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+[[ -n $deny_version ]] || exit 0
 installed=$(cargo deny --version 2>/dev/null | awk '{ print $2 }' || true)
 if [[ $installed != "$deny_version" ]]; then
     echo "building cargo-deny $deny_version (some minutes, once)"
