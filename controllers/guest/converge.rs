@@ -9,6 +9,7 @@ use lochness_api::status::{ConditionType, GuestStatus, Phase, Reason};
 
 use super::conditions::{Conditions, reason_of};
 use super::plan::{Closing, Input, NextJob, Plan, Sight, answered};
+use super::stopping::{ASKED_TO_SHUT_DOWN, Stop, is_stop, phase_after_stop, stop};
 
 /// How soon to look again when the newest list is older than the end of the newest job.
 const STALE_LIST_RETRY: Duration = Duration::from_millis(100);
@@ -22,6 +23,8 @@ enum Want {
     Nothing(Phase, Reason),
     /// It stopped by itself, and `restart` leaves it so.
     LeftStopped,
+    /// It was asked to shut down, and has so long to do it.
+    GoDown(Duration),
     /// A job brings it closer.
     Job(JobAction),
     /// Its agent cannot do what is wanted.
@@ -66,6 +69,13 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
             conditions.remove(ConditionType::Progressing);
             Plan::write(status)
         }
+        Want::GoDown(left) => {
+            status.phase = Phase::Stopping;
+            let mut conditions = Conditions::of(&mut status, input.now);
+            conditions.not_ready(Reason::Stopping, ASKED_TO_SHUT_DOWN);
+            conditions.remove(ConditionType::Progressing);
+            Plan::write(status).again_in(left)
+        }
         Want::Job(action) => start(input, status, last, action),
         Want::Unsupported(action) => {
             status.phase = phase_of(power, status.phase);
@@ -91,7 +101,7 @@ pub(super) fn settle(input: &Input<'_>, job: &Job, closing: &Closing) -> Plan {
             | JobAction::Reboot
             | JobAction::Restart,
         ) => Phase::Running,
-        (Ok(()), JobAction::Shutdown | JobAction::Poweroff) => Phase::Stopped,
+        (Ok(()), JobAction::Shutdown | JobAction::Poweroff) => phase_after_stop(input.sight),
         (Ok(()), JobAction::Suspend) => Phase::Suspended,
         (Ok(()), JobAction::Delete) => status.phase,
         (Err(_), JobAction::Create | JobAction::Start) => Phase::Failed,
@@ -106,6 +116,9 @@ pub(super) fn settle(input: &Input<'_>, job: &Job, closing: &Closing) -> Plan {
             conditions.remove(ConditionType::Progressing);
             match converged_reason(phase, wanted) {
                 Some(reason) => conditions.ready(reason),
+                None if phase == Phase::Stopping => {
+                    conditions.not_ready(Reason::Stopping, ASKED_TO_SHUT_DOWN);
+                }
                 None => conditions.not_ready(Reason::Waiting, ""),
             }
         }
@@ -151,7 +164,10 @@ fn want(input: &Input<'_>, document: &Guest, power: Power, last: Option<&Job>) -
             Want::Nothing(Phase::Stopped, Reason::Stopped)
         }
         (DesiredState::Stopped, Power::Paused) => Want::Job(JobAction::Poweroff),
-        (DesiredState::Stopped, Power::Up | Power::Unclear) => Want::Job(stop(last)),
+        (DesiredState::Stopped, Power::Up | Power::Unclear) => match stop(input, last) {
+            Stop::Wait(left) => Want::GoDown(left),
+            Stop::Job(action) => Want::Job(action),
+        },
         (DesiredState::Suspended, Power::Paused) => {
             Want::Nothing(Phase::Suspended, Reason::Suspended)
         }
@@ -217,15 +233,6 @@ fn reboot_due(input: &Input<'_>, document: &Guest, last: Option<&Job>) -> bool {
             && job.attempt + 1 < REBOOT_ATTEMPTS
     });
     document.reboot.is_some() && (document.reboot != input.status.reboot || failed)
-}
-
-/// Ask first; cut the power when asking did not help.
-fn stop(last: Option<&Job>) -> JobAction {
-    let asked_in_vain = last.is_some_and(|job| {
-        matches!(job.action, JobAction::Shutdown | JobAction::Poweroff)
-            && job.status == JobStatus::Error
-    });
-    if asked_in_vain { JobAction::Poweroff } else { JobAction::Shutdown }
 }
 
 /// Starts a job, unless something says "not now".
@@ -305,6 +312,7 @@ fn ended_badly(last: Option<&Job>, action: JobAction) -> Reason {
     match last.map(|job| job.status) {
         Some(JobStatus::Error) if action == JobAction::Create => Reason::CreateFailed,
         Some(JobStatus::Error) => Reason::JobFailed,
+        Some(_) | None if is_stop(action) => reason_of(action),
         Some(_) | None if action == JobAction::Create => Reason::Vanished,
         Some(_) | None => Reason::Crashed,
     }
@@ -318,6 +326,7 @@ fn why(last: Option<&Job>, action: JobAction) -> String {
         Some(_) | None if action == JobAction::Create => {
             "its hypervisor does not have it any more".to_owned()
         }
+        Some(Job { action: last, .. }) if is_stop(action) => format!("it runs after its {last}"),
         Some(_) | None => "it stopped by itself soon after it was started".to_owned(),
     }
 }

@@ -8,6 +8,7 @@
 mod conditions;
 mod converge;
 mod plan;
+mod stopping;
 mod teardown;
 #[cfg(test)]
 mod tests;

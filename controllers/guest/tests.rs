@@ -218,6 +218,33 @@ fn stopping_asks_first_and_cuts_the_power_when_asking_did_not_help() {
 }
 
 #[test]
+fn a_guest_that_was_asked_to_shut_down_has_its_grace_and_then_loses_its_power() {
+    let after = |phase, seconds| {
+        let job = Some(job(JobAction::Shutdown, JobStatus::Done, 0, seconds));
+        Case { document: json!({"state": "stopped"}), phase, job, ..Case::default() }.plan()
+    };
+    let waiting = after("Stopping", 20);
+    assert_eq!((next(&waiting), waiting.again_in), (None, Some(Duration::from_secs(40))));
+    assert_eq!(written(&waiting).phase, Phase::Stopping);
+    assert_eq!(next(&after("Stopping", 60)), Some((JobAction::Poweroff, 0)));
+    // It was down since, and somebody started it by hand.
+    assert_eq!(next(&after("Stopped", 3600)), Some((JobAction::Shutdown, 0)));
+}
+
+#[test]
+fn a_shutdown_that_is_done_is_not_yet_a_guest_at_rest() {
+    let after = |state| {
+        let job = Some(job(JobAction::Shutdown, JobStatus::Working, 0, 0));
+        let document = json!({"state": "stopped"});
+        let outcome = Some(Ok(()));
+        let case = Case { document, phase: "Stopping", job, outcome, state, ..Case::default() };
+        written(&case.plan()).phase
+    };
+    assert_eq!(after(Some("running")), Phase::Stopping);
+    assert_eq!(after(Some("shutoff")), Phase::Stopped);
+}
+
+#[test]
 fn suspending_and_resuming_follow_the_wish() {
     let suspend = Case { document: json!({"state": "suspended"}), ..Case::default() }.plan();
     assert_eq!(next(&suspend), Some((JobAction::Suspend, 0)));
