@@ -36,6 +36,10 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
     let mut status = answered(input);
     let (power, word) = match input.sight {
         Sight::HostSilent | Sight::Unreachable => return out_of_sight(input, status),
+        // From before the end of the newest job: what that brought is what the status says, and this would take it back.
+        Sight::Absent | Sight::Listed { .. } if !input.sight_is_fresh => {
+            return Plan::write(input.status.clone()).again_in(STALE_LIST_RETRY);
+        }
         Sight::Absent => {
             status.agent_state = None;
             return start(input, status, last, JobAction::Create);
@@ -247,9 +251,6 @@ fn start(
     if let Some(who) = input.paused {
         conditions.not_ready(Reason::Paused, format!("{who} is paused: no {action} is sent"));
         return Plan::write(status);
-    }
-    if !input.sight_is_fresh {
-        return Plan::write(input.status.clone()).again_in(STALE_LIST_RETRY);
     }
     let attempt = attempt(input, last, action);
     let wait = wait_before(input, last, attempt);

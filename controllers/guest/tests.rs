@@ -245,6 +245,16 @@ fn a_shutdown_that_is_done_is_not_yet_a_guest_at_rest() {
 }
 
 #[test]
+fn a_list_from_before_the_newest_jobs_end_takes_nothing_back() {
+    // It was suspended, its owner wants it to run again, and the list still shows it as it was before.
+    let job = Some(job(JobAction::Suspend, JobStatus::Done, 0, 0));
+    let plan = Case { phase: "Suspended", job, fresh: false, ..Case::default() }.plan();
+    assert_eq!((written(&plan).phase, next(&plan)), (Phase::Suspended, None));
+    assert_eq!(written(&plan).observed, None, "the new document is not answered yet");
+    assert!(plan.again_in.is_some());
+}
+
+#[test]
 fn suspending_and_resuming_follow_the_wish() {
     let suspend = Case { document: json!({"state": "suspended"}), ..Case::default() }.plan();
     assert_eq!(next(&suspend), Some((JobAction::Suspend, 0)));
