@@ -1,6 +1,9 @@
 //! etcd away, and answers of etcd that are lost.
 
+use std::process::Command;
 use std::time::Duration;
+
+use lochness_api::Key;
 
 use crate::harness::{
     HostOptions, Operator, OperatorOptions, Proxy, Stage, Weather, eventually, stays,
@@ -76,5 +79,40 @@ async fn an_operator_on_a_half_open_connection_gives_its_lead_up_in_time() {
     proxy.set(Weather::Fair);
     eventually("it stands by again", async || stage.operators[0].is_ready().await).await;
     assert!(stage.operators[1].leads().await.is_ok());
+    stage.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_that_was_cut_off_is_listed_anew_when_its_revisions_are_compacted() {
+    let mut stage = Stage::empty().await;
+    stage.put_network().await;
+    stage.host(&HostOptions::new("host-1")).await;
+    let endpoint = stage.etcd.endpoint().to_owned();
+    let proxy = Proxy::start(endpoint.trim_start_matches("http://")).await;
+    let options = OperatorOptions::default();
+    stage.operators.push(Operator::start("one", &proxy.endpoint(), &options).await);
+    eventually("it leads", async || stage.operators[0].leads().await).await;
+    let guests = stage.put_guests(0..6).await;
+    stage.all_run(&guests).await;
+    proxy.set(Weather::Silence);
+    // Gone and back, gone for good, and new: none of it is seen as an event.
+    for id in &guests[..4] {
+        stage.store.delete(&Key::Guest(*id)).await;
+    }
+    stage.put_guests(0..2).await;
+    let new = stage.put_guests(10..12).await;
+    let revision = stage.store.revision().await;
+    eventually("the checker has seen it", async || stage.checker.has_seen(revision)).await;
+    let compacted = Command::new("etcdctl")
+        .env("ETCDCTL_API", "3")
+        .args(["--endpoints", &endpoint, "compaction", &revision.to_string()])
+        .output()
+        .expect("etcdctl is installed (Debian: etcd-client)");
+    assert!(compacted.status.success(), "{compacted:?}");
+    proxy.set(Weather::Fair);
+    stage.gone(&guests[2..4]).await;
+    stage.all_run(&[&guests[..2], &guests[4..], &new].concat()).await;
+    let metrics = stage.operators[0].page("/metrics").await.expect("it answers").1;
+    assert!(metrics.contains("lochness_watch_relists_total{reason=\"compacted\"} 1"), "{metrics}");
     stage.finish().await;
 }

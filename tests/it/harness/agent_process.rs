@@ -64,6 +64,11 @@ impl AgentProcess {
         host_id(&self.role.name)
     }
 
+    /// Whether its process runs.
+    pub(crate) fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Ends it as a crash would. What it stored stays.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

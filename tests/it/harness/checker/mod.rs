@@ -71,15 +71,17 @@ impl Checker {
         self.foreign.insert(guest);
     }
 
+    /// Whether it has seen everything up to the revision.
+    pub(crate) fn has_seen(&self, revision: i64) -> Result<(), String> {
+        let seen = self.record.lock().unwrap().revision();
+        if seen >= revision { Ok(()) } else { Err(format!("{seen} of {revision}")) }
+    }
+
     /// Judges everything until now.
     pub(crate) async fn judge(&self, histories: &[HostHistory]) {
         assert!(!self.follower.is_finished(), "the checker lost its watch");
         let newest = self.store.revision().await;
-        eventually("the checker has seen every revision", async || {
-            let seen = self.record.lock().unwrap().revision();
-            if seen >= newest { Ok(()) } else { Err(format!("{seen} of {newest}")) }
-        })
-        .await;
+        eventually("the checker has seen every revision", async || self.has_seen(newest)).await;
         let record = self.record.lock().unwrap();
         let mut violations = record.violations(&self.store);
         violations.extend(truth::check(&record, histories, &self.foreign));
