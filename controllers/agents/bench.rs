@@ -49,7 +49,7 @@ pub(crate) struct Bench {
     pub(crate) context: Context,
     pub(crate) network: RouterTransport,
     pub(crate) metrics: Metrics,
-    kv: Arc<MemoryKv>,
+    pub(crate) kv: Arc<MemoryKv>,
     clock: PausedClock,
     tasks: Tasks,
 }
