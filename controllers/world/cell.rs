@@ -128,7 +128,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
     }
 
     fn store_changed(&mut self, what: StoreChange) {
-        let what = format!("{what:?}");
+        let what = what.to_string();
         tracing::error!(what, "the store is not the one that was there before: holding");
         self.cell.position.send_modify(|position| {
             position.connection = Connection::Replaced(what);

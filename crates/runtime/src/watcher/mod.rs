@@ -25,6 +25,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,20 @@ pub enum StoreChange {
         /// The revision that it has now.
         now: i64,
     },
+}
+
+/// In words, for people who must decide what to do about it.
+impl fmt::Display for StoreChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster { was, now } => {
+                write!(f, "another etcd cluster answers: {now:x}, it was {was:x}")
+            }
+            Self::RolledBack { seen, now } => {
+                write!(f, "the store went back to revision {now}, {seen} was seen")
+            }
+        }
+    }
 }
 
 /// Limits of a [`Watcher`].
