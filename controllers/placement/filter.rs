@@ -11,7 +11,7 @@ use super::claims::Claims;
 use crate::reports::Inner as Reports;
 use crate::world::{HostEntry, World};
 
-/// A filter, in the order in which they are tried. To add one: a variant here, its words, and its line in [`reject`].
+/// A filter, in the order in which they are tried. To add one: a variant here, its words, and its line in [`Fleet::admit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Filter {
     Alive,
