@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lochness_api::Kind;
-use lochness_api::document::{Resources, Subnet};
+use lochness_api::document::Resources;
 use lochness_api::status::Phase;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -17,6 +17,7 @@ use crate::cluster::budget::revision_to_confirm;
 use crate::cluster::plan::invalid_documents;
 use crate::host::plan::{not_schedulable, undeclared};
 use crate::reports::{Inner, Reports};
+use crate::subnet::plan::Room;
 use crate::world::{Connection, HostEntry, World, WorldCell};
 
 /// Shows the world and the reports of the present term. Cheap to clone; all clones are one.
@@ -37,6 +38,7 @@ struct Families {
     guests: GaugeVec,
     hosts: GaugeVec,
     addresses: GaugeVec,
+    subnets: GaugeVec,
     resources: GaugeVec,
     undeclared: GaugeVec,
     deletion_held: GaugeVec,
@@ -83,7 +85,12 @@ impl Families {
             hosts: gauge("lochness_hypervisors", "Hypervisors, by state.", &["state"]),
             addresses: gauge(
                 "lochness_addresses",
-                "Addresses of all subnets, by state.",
+                "Addresses of all subnets that are not free, by state.",
+                &["state"],
+            ),
+            subnets: gauge(
+                "lochness_subnets",
+                "Subnets, by the room that is left: nearly exhausted is one with a tenth of its addresses or less.",
                 &["state"],
             ),
             resources: gauge(
@@ -110,13 +117,14 @@ impl Families {
         }
     }
 
-    fn all(&self) -> [&GaugeVec; 10] {
+    fn all(&self) -> [&GaugeVec; 11] {
         [
             &self.objects,
             &self.invalid,
             &self.guests,
             &self.hosts,
             &self.addresses,
+            &self.subnets,
             &self.resources,
             &self.undeclared,
             &self.deletion_held,
@@ -204,16 +212,21 @@ impl Families {
     }
 
     fn fill_addresses(&self, world: &World) {
-        let (mut taken, mut quarantined, mut capacity) = (0_u64, 0_u64, 0_u64);
+        let (mut taken, mut quarantined) = (0_u64, 0_u64);
+        let mut rooms = BTreeMap::from(Room::ALL.map(|room| (room, 0)));
         for (_, subnet) in world.subnets() {
             taken += subnet.addresses.taken();
             quarantined += subnet.addresses.quarantined();
-            let of_subnet = subnet.declared().map_or(0, Subnet::capacity);
-            capacity = capacity.saturating_add(u64::try_from(of_subnet).unwrap_or(u64::MAX));
+            if let Some(room) = Room::of_subnet(subnet) {
+                *rooms.entry(room).or_default() += 1;
+            }
         }
+        // What is free is not summed: one IPv6 subnet would hide all others.
         set(&self.addresses, &["used"], number(taken.saturating_sub(quarantined)));
         set(&self.addresses, &["quarantined"], number(quarantined));
-        set(&self.addresses, &["free"], number(capacity.saturating_sub(taken)));
+        for (room, value) in rooms {
+            set(&self.subnets, &[room.as_str()], number(value));
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! reservation of a guest that does not exist is freed, once it has looked so for a while and every host has said that it
 //! does not have that guest. Addresses in quarantine expire by themselves.
 
-mod plan;
+pub(crate) mod plan;
 
 #[cfg(test)]
 mod tests;

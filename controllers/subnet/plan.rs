@@ -47,6 +47,45 @@ pub(super) struct Audit {
     pub(super) leaked: BTreeSet<(IpAddr, GuestId)>,
 }
 
+/// How much room a subnet has left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Room {
+    /// More than a tenth of its addresses.
+    Free,
+    /// A tenth, or less.
+    NearlyExhausted,
+    /// None.
+    Exhausted,
+}
+
+impl Room {
+    pub(crate) const ALL: [Self; 3] = [Self::Free, Self::NearlyExhausted, Self::Exhausted];
+
+    /// The room of a subnet that has a document; one without takes no guests anyway.
+    pub(crate) fn of_subnet(entry: &SubnetEntry) -> Option<Self> {
+        entry.declared().map(|_| Self::of(&counted(entry)))
+    }
+
+    fn of(status: &SubnetStatus) -> Self {
+        if status.free == 0 {
+            Self::Exhausted
+        } else if status.free <= status.capacity / 10 {
+            Self::NearlyExhausted
+        } else {
+            Self::Free
+        }
+    }
+
+    /// As a label.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::NearlyExhausted => "nearly_exhausted",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
 /// The status that a subnet should have; `None` when nothing of it is left.
 pub(super) fn status(facts: &Facts<'_>, audit: &Audit) -> Option<SubnetStatus> {
     let entry = facts.entry;
@@ -55,6 +94,17 @@ pub(super) fn status(facts: &Facts<'_>, audit: &Audit) -> Option<SubnetStatus> {
     }
     let former = entry.status.as_ref().and_then(|status| status.value.as_deref());
     let former: &[Condition] = former.map_or(&[], |status| &status.conditions);
+    let mut status = counted(entry);
+    let mut conditions = Conditions::after(former, facts.wall);
+    validity(facts, &mut conditions);
+    readiness(facts, audit, &mut conditions);
+    room(&status, entry, &mut conditions);
+    status.conditions = conditions.into_vec();
+    Some(status)
+}
+
+/// How many addresses of the subnet are used and free; addresses outside of it do not count.
+fn counted(entry: &SubnetEntry) -> SubnetStatus {
     let (mut used, mut quarantined) = (0, 0);
     for (ip, address) in entry.addresses.iter() {
         if entry.declared().is_some_and(|subnet| !subnet.contains(ip)) {
@@ -69,13 +119,7 @@ pub(super) fn status(facts: &Facts<'_>, audit: &Audit) -> Option<SubnetStatus> {
     let capacity = entry.declared().map_or(0, Subnet::capacity);
     let capacity = u64::try_from(capacity).unwrap_or(u64::MAX);
     let free = capacity.saturating_sub(used + quarantined);
-    let mut status = SubnetStatus { capacity, used, quarantined, free, conditions: Vec::new() };
-    let mut conditions = Conditions::after(former, facts.wall);
-    validity(facts, &mut conditions);
-    readiness(facts, audit, &mut conditions);
-    room(&status, entry, &mut conditions);
-    status.conditions = conditions.into_vec();
-    Some(status)
+    SubnetStatus { capacity, used, quarantined, free, conditions: Vec::new() }
 }
 
 fn validity(facts: &Facts<'_>, conditions: &mut Conditions) {
@@ -171,12 +215,10 @@ fn room(status: &SubnetStatus, entry: &SubnetEntry, conditions: &mut Conditions)
             "{free} of {capacity} addresses are free ({used} used, {quarantined} in quarantine)"
         )
     };
-    if *free == 0 {
-        conditions.no(kind, Reason::Exhausted, message());
-    } else if *free <= capacity / 10 {
-        conditions.yes(kind, Reason::NearlyExhausted, message());
-    } else {
-        conditions.yes(kind, Reason::AddressesFree, "");
+    match Room::of(status) {
+        Room::Exhausted => conditions.no(kind, Reason::Exhausted, message()),
+        Room::NearlyExhausted => conditions.yes(kind, Reason::NearlyExhausted, message()),
+        Room::Free => conditions.yes(kind, Reason::AddressesFree, ""),
     }
 }
 
