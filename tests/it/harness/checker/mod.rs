@@ -5,6 +5,7 @@
 
 mod record;
 mod rules;
+mod tests;
 mod timeline;
 mod truth;
 mod view;
@@ -13,6 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use lochness_agent::server::Effect;
 use lochness_api::{GuestId, HypervisorId};
 use lochness_kv::{Event, Kv, KvError, WatchRequest};
@@ -83,7 +85,7 @@ impl Checker {
         let newest = self.store.revision().await;
         eventually("the checker has seen every revision", async || self.has_seen(newest)).await;
         let record = self.record.lock().unwrap();
-        let mut violations = record.violations(&self.store);
+        let mut violations = record.violations(|revision| self.store.is_own(revision));
         violations.extend(truth::check(&record, histories, &self.foreign));
         if violations.is_empty() {
             return;
@@ -145,7 +147,7 @@ async fn follow_once(store: &Store, record: &Mutex<Record>, next: &mut i64) -> K
         let events: Vec<_> = waiting.drain(..complete).collect();
         let mut record = record.lock().unwrap();
         for revision in events.chunk_by(|one, other| one.revision() == other.revision()) {
-            record.take(revision);
+            record.take(revision, Timestamp::now());
             *next = revision[0].revision() + 1;
         }
     }

@@ -7,7 +7,6 @@ use lochness_api::job::Job;
 use lochness_api::{GuestId, HypervisorId, JobId, Key, Prefix};
 use lochness_kv::Event;
 
-use super::super::store::Store;
 use super::Violation;
 use super::rules;
 use super::view::{Change, View};
@@ -21,7 +20,7 @@ pub(super) struct Step {
 
 /// Everything that was ever in the store.
 pub(super) struct Record {
-    view: View,
+    pub(super) view: View,
     pub(super) steps: Vec<Step>,
     /// Every job that there ever was, as it was last, with its create revision.
     pub(super) jobs: BTreeMap<JobId, (Job, i64)>,
@@ -51,13 +50,13 @@ impl Record {
         self.steps.last().map_or(1, |step| step.revision)
     }
 
-    /// Takes one whole revision in and judges it.
-    pub(super) fn take(&mut self, events: &[Event]) {
+    /// Takes one whole revision in, seen at this time, and judges it.
+    pub(super) fn take(&mut self, events: &[Event], seen: Timestamp) {
         let revision = events[0].revision();
         let led = self.view.keys.contains_key(&Key::Leader);
         let before = self.view.guests.clone();
         let changes: Vec<_> = events.iter().map(|event| self.view.apply(event)).collect();
-        let step = Step { revision, seen: Timestamp::now(), changes };
+        let step = Step { revision, seen, changes };
         for violation in rules::check(&self.view, &before, &step, led) {
             // What stays wrong is told once.
             if self.told.insert(violation.what.clone()) {
@@ -89,9 +88,9 @@ impl Record {
         }
     }
 
-    /// What was wrong, without what the test itself did.
-    pub(super) fn violations(&self, store: &Store) -> Vec<Violation> {
-        let ours = |found: &Violation| found.unless_ours && store.is_own(found.revision);
+    /// What was wrong, without what the test itself did in the revisions that are its own.
+    pub(super) fn violations(&self, is_own: impl Fn(i64) -> bool) -> Vec<Violation> {
+        let ours = |found: &Violation| found.unless_ours && is_own(found.revision);
         self.found.iter().filter(|found| !ours(found)).cloned().collect()
     }
 }
