@@ -6,10 +6,39 @@ use lochness_api::{GuestId, HypervisorId, Kind};
 use crate::queues::Queues;
 use crate::world::{Change, World};
 
+#[cfg(test)]
+mod tests;
+
 /// Queues what the changes concern.
 pub fn wake(world: &World, changes: &[Change], queues: &Queues) {
     for change in changes {
         wake_one(world, change, queues);
+    }
+    // Once for all of them: many may go at a time, and many may wait.
+    if changes.iter().any(|change| may_help_pending(world, change)) {
+        wake_pending(world, queues);
+    }
+}
+
+/// Whether a guest that waits for a place may get one now.
+fn may_help_pending(world: &World, change: &Change) -> bool {
+    match change {
+        Change::Hypervisor(_) | Change::Heartbeat(_) | Change::Stale(..) | Change::Object(..) => {
+            true
+        }
+        // A guest is gone from the host, and leaves its room.
+        Change::Placement(host, guest) => {
+            world.host(*host).is_none_or(|entry| !entry.index.contains_key(guest))
+        }
+        Change::Address(subnet, ip) => !world.address(*subnet, *ip).is_taken(),
+        // These wake every guest.
+        Change::Everything | Change::Config => false,
+        Change::Guest(_)
+        | Change::GuestStatus(_)
+        | Change::ObjectStatus(..)
+        | Change::HypervisorStatus(_)
+        | Change::Job(_)
+        | Change::ClusterStatus => false,
     }
 }
 
@@ -45,7 +74,6 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
             queues.host.add(*host);
             queues.firewall.add(*host);
             wake_guests_on(world, *host, queues);
-            wake_pending(world, queues);
             queues.cluster.add(());
         }
         Change::HypervisorStatus(host) | Change::Stale(host, _) => queues.host.add(*host),
@@ -56,12 +84,8 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
         }
         Change::Address(subnet, ip) => {
             queues.subnet.add(*subnet);
-            let entry = world.address(*subnet, *ip);
-            if let Some(guest) = entry.placed {
+            if let Some(guest) = world.address(*subnet, *ip).placed {
                 queues.guest.add(guest);
-            }
-            if !entry.is_taken() {
-                wake_pending(world, queues);
             }
         }
         Change::Job(id) => {
@@ -114,7 +138,7 @@ fn wake_all_guests(world: &World, queues: &Queues) {
 }
 
 /// A guest has one loop at a time: placement until it has a placement, then the guest loop.
-fn wake_guest(world: &World, id: GuestId, queues: &Queues) {
+pub(crate) fn wake_guest(world: &World, id: GuestId, queues: &Queues) {
     match world.guest(id) {
         Some(entry) if entry.placement().is_some() => queues.guest.add(id),
         Some(_) => queues.placement.add(id),
@@ -186,6 +210,5 @@ fn wake_object(world: &World, kind: Kind, id: &str, queues: &Queues) {
         // These have changes of their own.
         Kind::Guest | Kind::Hypervisor => {}
     }
-    wake_pending(world, queues);
     queues.cluster.add(());
 }

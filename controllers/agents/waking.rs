@@ -4,7 +4,7 @@ use lochness_api::{GuestId, HypervisorId};
 
 use super::listing::Difference;
 use crate::queues::Queues;
-use crate::wake::wake_pending;
+use crate::wake::{wake_guest, wake_pending};
 use crate::world::World;
 
 /// Jobs of the guests placed on a host: what they wait for on the host may have come.
@@ -32,7 +32,7 @@ pub(super) fn wake_difference(
     queues: &Queues,
 ) {
     for guest in &difference.guests {
-        queues.guest.add(*guest);
+        wake_guest(world, *guest, queues);
         wake_job_of(world, *guest, queues);
     }
     if difference.membership {
@@ -46,5 +46,27 @@ pub(super) fn wake_difference(
 fn wake_job_of(world: &World, guest: GuestId, queues: &Queues) {
     if let Some(job) = world.guest(guest).and_then(|entry| entry.status()?.job) {
         queues.job.add(job);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lochness_runtime::metrics::Metrics;
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::Settings;
+    use crate::testing::{Store, id};
+
+    #[test]
+    fn a_guest_that_waits_for_a_place_is_woken_when_a_host_lists_it() {
+        let mut store = Store::basics();
+        let host = store.host(10, 1024);
+        let guest = store.guest(100, &json!({}));
+        let queues = Queues::new(&Settings::default(), &Metrics::new());
+        let appeared = Difference { guests: vec![guest, id(999)], membership: true, freed: false };
+        wake_difference(&store.world, host, &appeared, &queues);
+        assert_eq!(queues.placement.try_next(), Some(guest), "that is its place");
+        assert_eq!(queues.placement.try_next(), None);
     }
 }

@@ -22,6 +22,7 @@ impl World {
         for kv in kvs {
             world.put(kv);
         }
+        world.renamed.clear();
         let lent: Vec<_> = world
             .guests
             .iter()
@@ -56,6 +57,11 @@ impl World {
                 Event::Delete { key, mod_revision } => self.delete(key, *mod_revision),
             };
             changes.extend(change);
+        }
+        // Who bears a name concerns all who ask for it.
+        for name in std::mem::take(&mut self.renamed) {
+            let asking = self.names.bearers(Kind::Guest, &name);
+            changes.extend(asking.filter_map(|id| id.parse().ok()).map(Change::Guest));
         }
         self.header.revision = self.header.revision.max(revision);
     }

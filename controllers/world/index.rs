@@ -146,6 +146,10 @@ impl World {
         if before == after {
             return;
         }
+        if kind == Kind::Guest {
+            let names = before.iter().chain(&after).map(|(name, _)| name.clone());
+            self.renamed.extend(names);
+        }
         if let Some((name, created)) = before {
             self.names.remove(kind, &name, created, id.to_owned());
         }

@@ -86,6 +86,8 @@ pub struct World {
     /// Placed guests of an anti-affinity set, and where each is.
     sets: FxHashMap<Box<str>, BTreeMap<GuestId, HypervisorId>>,
     names: Names,
+    /// Names of guests that came to another bearer, until those who ask for them were named among the changes.
+    renamed: BTreeSet<String>,
     jobs: FxHashMap<JobId, Stored<Job>>,
     object_statuses: BTreeMap<(Kind, String), Stored<ObjectStatus>>,
     cluster_status: Option<Stored<ClusterStatus>>,

@@ -1,0 +1,80 @@
+//! Who is woken by what.
+
+use lochness_api::keys::Key;
+use lochness_api::{GuestId, HypervisorId};
+use lochness_runtime::metrics::Metrics;
+use serde_json::{Value, json};
+
+use super::wake;
+use crate::queues::Queues;
+use crate::settings::Settings;
+use crate::testing::{Store, id};
+use crate::world::Change;
+
+/// The guests that the placement loop looks at because of these changes.
+fn placement_woken_by(store: &Store, changes: &[Change]) -> Vec<GuestId> {
+    let queues = Queues::new(&Settings::default(), &Metrics::new());
+    wake(&store.world, changes, &queues);
+    std::iter::from_fn(|| queues.placement.try_next()).collect()
+}
+
+/// The keys of a guest that is placed on a host, but for its document.
+fn place(store: &mut Store, guest: GuestId, host: HypervisorId) {
+    let status = json!({"phase": "Running", "placement": {"hypervisor": host,
+        "subnet": id::<()>(2), "ip": "10.0.0.2", "cidr": "10.0.0.0/24",
+        "mac": "02:00:00:00:00:01", "resources": {"memory": 1024}}});
+    store.put(&Key::GuestStatus(guest), &status);
+    store.put_text(&Key::Placement(host, guest), &guest.to_string());
+}
+
+fn named(name: &str) -> Value {
+    json!({"metadata": {"name": name}})
+}
+
+#[test]
+fn room_that_a_torn_down_guest_leaves_wakes_those_who_wait_for_a_place() {
+    let mut store = Store::basics();
+    let host = store.host(10, 1024);
+    let gone: GuestId = id(100);
+    place(&mut store, gone, host);
+    let waiting = store.guest(101, &json!({}));
+    let mut changes = store.delete(&Key::GuestStatus(gone));
+    changes.extend(store.delete(&Key::Placement(host, gone)));
+    assert_eq!(placement_woken_by(&store, &changes), [waiting]);
+}
+
+#[test]
+fn a_placement_wakes_none_of_those_who_wait_for_a_place() {
+    let mut store = Store::basics();
+    let host = store.host(10, 1024);
+    store.guest(101, &json!({}));
+    let placed = store.guest(100, &json!({}));
+    place(&mut store, placed, host);
+    let changes = [Change::GuestStatus(placed), Change::Placement(host, placed)];
+    assert!(placement_woken_by(&store, &changes).is_empty());
+}
+
+#[test]
+fn a_name_that_becomes_free_wakes_the_next_who_asked_for_it() {
+    let mut store = Store::basics();
+    let elder = store.guest(100, &named("web"));
+    let younger = store.guest(101, &named("web"));
+    let changes = store.delete(&Key::Guest(elder));
+    assert!(placement_woken_by(&store, &changes).contains(&younger), "its bearer is gone");
+    let third = store.guest(102, &named("web"));
+    let document = json!({"flavor": id::<()>(3), "network": id::<()>(1)});
+    let changes = store.put(&Key::Guest(younger), &document);
+    assert!(placement_woken_by(&store, &changes).contains(&third), "its bearer has no name now");
+}
+
+#[test]
+fn a_name_that_an_elder_takes_wakes_who_had_it() {
+    let mut store = Store::basics();
+    let elder = store.guest(100, &named("db"));
+    let younger = store.guest(101, &named("web"));
+    let mut document = named("web");
+    document["flavor"] = json!(id::<()>(3));
+    document["network"] = json!(id::<()>(1));
+    let changes = store.put(&Key::Guest(elder), &document);
+    assert!(placement_woken_by(&store, &changes).contains(&younger));
+}
