@@ -55,9 +55,8 @@ struct Step {
     status_revision: i64,
     placement: Placement,
     job: Option<(Job, i64)>,
-    /// Mod revisions of the keys that a teardown frees, where they are the guest's.
+    /// The mod revision of the guest's reservation, 0 when its address has none; `None` when it is another's.
     address_revision: Option<i64>,
-    index_revision: Option<i64>,
     quarantine: Duration,
 }
 
@@ -123,10 +122,11 @@ impl GuestReconciler {
             plan,
             id,
             status_revision: entry.status_revision(),
-            address_revision: reservation
-                .filter(|held| !held.quarantined && held.holder == Some(id))
-                .map(|held| held.mod_revision),
-            index_revision: entry.index.get(&placement.hypervisor).copied(),
+            address_revision: match reservation {
+                None => Some(0),
+                Some(held) if held.quarantined || held.holder != Some(id) => None,
+                Some(held) => Some(held.mod_revision),
+            },
             quarantine: Duration::from_secs(world.config().quarantine_seconds),
             former,
             placement,
@@ -217,16 +217,16 @@ impl GuestReconciler {
         if let Some(revision) = step.address_revision {
             let key = self.context.key(&Key::Address(subnet, ip));
             commit.compares.push(Compare::ModRevision(key.clone().into(), revision));
-            commit.writes.push(if step.quarantine.is_zero() {
-                Op::delete(key)
-            } else {
+            if revision > 0 && step.quarantine.is_zero() {
+                commit.writes.push(Op::delete(key));
+            } else if revision > 0 {
                 let lease = self.context.leases.lease(step.quarantine).await?;
-                Op::put_leased(key, format!("{}{}", crate::world::QUARANTINE, step.id), lease)
-            });
+                let words = format!("{}{}", crate::world::QUARANTINE, step.id);
+                commit.writes.push(Op::put_leased(key, words, lease));
+            }
         }
-        if step.index_revision.is_some() {
-            commit.writes.push(Op::delete(self.context.key(&Key::Placement(hypervisor, step.id))));
-        }
+        // Even if the view does not show it: the host loop may just be putting it right.
+        commit.writes.push(Op::delete(self.context.key(&Key::Placement(hypervisor, step.id))));
         commit.writes.push(Op::delete(self.context.key(&Key::GuestStatus(step.id))));
         self.context.commits.commit(commit).await?;
         self.closed(step, close.is_some());

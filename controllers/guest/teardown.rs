@@ -17,6 +17,8 @@ use super::plan::{
 
 /// How soon to ask again when only so many teardowns may begin in a minute.
 const PERMIT_RETRY: Duration = Duration::from_secs(1);
+/// The same when too many wait: whose document is put back announces it of itself alone.
+const HELD_RETRY: Duration = Duration::from_secs(5);
 /// How soon to look again for a list that is newer than the end of the delete.
 const CONFIRM_RETRY: Duration = Duration::from_millis(100);
 
@@ -39,7 +41,7 @@ pub(super) fn begin(input: &Input<'_>, state: &JobState<'_>) -> Plan {
             );
             // The phase stays: it still runs.
             conditions.stuck(Reason::Held, message);
-            return Plan::write(status);
+            return Plan::write(status).again_in(HELD_RETRY);
         }
     }
     conditions.not_ready(Reason::Deleting, "");

@@ -8,12 +8,16 @@ use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::keys::Key;
 use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Reason};
-use lochness_api::{Document, GuestId};
+use lochness_api::{Document, GuestId, HypervisorId};
+use lochness_runtime::controller::ReconcileError;
 use serde_json::{Value, json};
 
+use super::GuestReconciler;
 use super::plan::{Action, AgentAbilities, Closing, Input, Plan, Sight, TeardownPermit, plan};
+use crate::agents::bench::Bench;
 use crate::outcomes::JobOutcome;
 use crate::settings::Settings;
+use crate::test_world::placement;
 use crate::testing::{Store, id};
 
 const NOW: &str = "2026-01-01T00:10:00Z";
@@ -385,6 +389,7 @@ fn a_held_deletion_leaves_the_guest_running_and_says_what_to_do() {
     let (_, reason, message) = condition(written(&plan), ConditionType::Progressing);
     assert_eq!(reason, Reason::Held);
     assert!(message.contains("30 guests") && message.contains("confirm"), "{message}");
+    assert!(plan.again_in.is_some(), "nothing tells it that others were put back");
 }
 
 #[test]
@@ -446,4 +451,31 @@ fn a_document_that_no_longer_parses_stops_nothing() {
     let understood: &Guest = entry.understood().unwrap();
     assert_eq!(understood.to_json()["state"], "stopped");
     assert!(entry.document.as_ref().unwrap().invalid.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn freeing_a_guest_leaves_no_key_that_was_put_right_meanwhile() {
+    let bench = Bench::new().await;
+    let (guest, host): (GuestId, HypervisorId) = (id(100), id(1));
+    let placement = placement(100, host, id(2));
+    let address = Key::Address(id(2), placement.ip);
+    let status = GuestStatus {
+        phase: Phase::Deleting,
+        placement: Some(placement),
+        ..GuestStatus::default()
+    };
+    bench.put(&[(Key::GuestStatus(guest), json!(status))]).await;
+    let guests = GuestReconciler::new(bench.context.clone());
+    let planned = guests.step(guest).unwrap();
+    bench.put(&[(Key::Placement(host, guest), json!(guest))]).await;
+    guests.free(&planned, None).await.unwrap();
+    assert!(bench.context.world.read().guest(guest).is_none(), "the index names nobody");
+
+    bench.put(&[(Key::GuestStatus(guest), json!(status))]).await;
+    let planned = guests.step(guest).unwrap();
+    bench.put(&[(address, json!(guest))]).await;
+    assert_eq!(guests.free(&planned, None).await, Err(ReconcileError::Conflict));
+    assert_eq!(guests.free(&guests.step(guest).unwrap(), None).await, Ok(true));
+    assert!(bench.context.world.read().guest(guest).is_none(), "the address waits for nobody");
+    bench.end().await;
 }
