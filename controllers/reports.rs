@@ -183,9 +183,9 @@ impl Inner {
         self.listed.iter().map(|(id, hosts)| (*id, hosts.as_slice()))
     }
 
-    /// Whether a listed guest other than `guest` has this address.
-    pub fn address_in_use_by_another(&self, ip: IpAddr, guest: GuestId) -> Option<GuestId> {
-        self.addresses.get(&ip)?.iter().copied().find(|holder| *holder != guest)
+    /// The listed guests that have this address, in whatever network.
+    pub fn guests_with(&self, ip: IpAddr) -> &[GuestId] {
+        self.addresses.get(&ip).map_or(&[], Vec::as_slice)
     }
 }
 

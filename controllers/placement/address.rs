@@ -127,7 +127,7 @@ fn wished(
     let other = entry
         .placed
         .filter(|holder| *holder != guest)
-        .or_else(|| fleet.reports.address_in_use_by_another(ip, guest));
+        .or_else(|| used_by_another(fleet, guest, subnet, ip));
     if let Some(other) = other {
         return Err(Refusal::AddressTaken { ip, by: holder(Some(other), false) });
     }
@@ -147,12 +147,29 @@ fn lowest_free(fleet: Fleet<'_>, guest: GuestId, id: SubnetId, subnet: &Subnet) 
         let unclaimed = fleet.claims.first_unclaimed(id, ip)?;
         if unclaimed != ip {
             from = unclaimed;
-        } else if fleet.reports.address_in_use_by_another(ip, guest).is_some() {
+        } else if used_by_another(fleet, guest, subnet, ip).is_some() {
             from = successor(ip)?;
         } else {
             return Some(ip);
         }
     }
+}
+
+/// A listed guest that has the address, unless it is known to have it in another network.
+fn used_by_another(
+    fleet: Fleet<'_>,
+    guest: GuestId,
+    subnet: &Subnet,
+    ip: IpAddr,
+) -> Option<GuestId> {
+    let is_elsewhere = |other: GuestId| {
+        let placement = fleet.world.guest(other).and_then(|entry| entry.placement());
+        placement.is_some_and(|placement| {
+            placement.ip == ip && placement.network.is_some_and(|network| network != subnet.network)
+        })
+    };
+    let others = fleet.reports.guests_with(ip).iter().copied();
+    others.filter(|other| *other != guest).find(|other| !is_elsewhere(*other))
 }
 
 fn valid_subnet(fleet: Fleet<'_>, id: SubnetId) -> Result<Arc<Subnet>, Refusal> {

@@ -19,6 +19,7 @@ pub(super) enum Filter {
     Paused,
     Cordoned,
     Draining,
+    Fenced,
     StaleGuests,
     Orphaned,
     Pinned,
@@ -39,6 +40,7 @@ impl Filter {
             Self::Paused => "paused",
             Self::Cordoned => "cordoned",
             Self::Draining => "draining",
+            Self::Fenced => "fenced",
             Self::StaleGuests => "waiting for fenced guests to be deleted",
             Self::Orphaned => "without a document",
             Self::Pinned => "not the one asked for",
@@ -147,6 +149,9 @@ impl<'a> Fleet<'a> {
         if host.config.drain {
             return Err(Filter::Draining);
         }
+        if host.config.fenced.is_some() {
+            return Err(Filter::Fenced);
+        }
         if !host.stale.is_empty() {
             return Err(Filter::StaleGuests);
         }
@@ -188,6 +193,7 @@ impl Rejections {
             | Filter::Paused
             | Filter::Cordoned
             | Filter::Draining
+            | Filter::Fenced
             | Filter::StaleGuests
             | Filter::Orphaned
             | Filter::Pinned

@@ -74,6 +74,16 @@ fn a_refusal_counts_the_hosts_by_the_first_filter_that_turned_them_away() {
 }
 
 #[test]
+fn a_host_of_which_somebody_says_that_its_guests_cannot_run_takes_none() {
+    let mut store = Store::basics();
+    let host = store.host(10, 4096);
+    let guest = store.guest(100, &json!({}));
+    store.put_text(&Key::HypervisorConfig(host, "fenced".to_owned()), "pulled the plug");
+    let refused = refusal(decide(&store, &answering(&[host]), guest));
+    assert!(refused.message().contains("1 fenced"), "{}", refused.message());
+}
+
+#[test]
 fn a_host_that_never_answered_takes_no_guest() {
     let mut store = Store::basics();
     store.host(10, 4096);
@@ -134,6 +144,29 @@ fn an_address_that_any_listed_guest_has_is_taken() {
     assert_eq!(placement(decide(&store, &reports, guest)).ip.to_string(), "10.0.0.3");
     let wish = store.guest(101, &json!({"ip": "10.0.0.2"}));
     assert_eq!(refusal(decide(&store, &reports, wish)).reason(), Reason::AddressTaken);
+}
+
+#[test]
+fn an_address_of_a_guest_of_another_network_is_free_in_this_one() {
+    let mut store = Store::basics();
+    let host = store.host(10, 8192);
+    let range = json!({"network": id::<()>(21), "cidr": "10.0.0.0/24", "gateway": "10.0.0.1"});
+    store.put(&Key::Network(id(21)), &json!({}));
+    store.put(&Key::Subnet(id(22)), &range);
+    store.put_text(&Key::HypervisorSubnet(host, id(22)), "br1");
+    let there = store.guest(200, &json!({"network": id::<()>(21)}));
+    let reports = Reports::default();
+    reports.change(host, |former| *former = report(host, &[(there, "running", "10.0.0.2")]));
+    let here = store.guest(100, &json!({}));
+    let wish = store.guest(101, &json!({"ip": "10.0.0.2"}));
+    let first = |store: &Store| placement(decide(store, &reports, here)).ip.to_string();
+    assert_eq!(first(&store), "10.0.0.3", "nobody knows yet in which network it has that address");
+    let status = json!({"phase": "Running", "placement": {"hypervisor": host, "subnet": id::<()>(22),
+        "network": id::<()>(21), "ip": "10.0.0.2", "cidr": "10.0.0.0/24",
+        "mac": "02:00:00:00:00:01"}});
+    store.put(&Key::GuestStatus(there), &status);
+    assert_eq!(first(&store), "10.0.0.2");
+    assert_eq!(placement(decide(&store, &reports, wish)).ip.to_string(), "10.0.0.2");
 }
 
 #[test]
