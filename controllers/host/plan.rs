@@ -115,7 +115,8 @@ fn is_gone(entry: &HostEntry) -> bool {
         && entry.stale.is_empty()
 }
 
-/// The guests that the host lists and nobody declared: no document, no status, no index key puts them here.
+/// The guests that the host lists and nobody declared here: neither their status nor the index puts them here, and they
+/// do not wait for a place, which this then is.
 pub(crate) fn undeclared(
     world: &World,
     host: HypervisorId,
@@ -123,8 +124,10 @@ pub(crate) fn undeclared(
 ) -> Vec<GuestId> {
     let Some(list) = report.and_then(|report| report.guests.as_ref()) else { return Vec::new() };
     let is_known = |id: &GuestId| {
-        world.guest(*id).is_some_and(|guest| {
-            guest.document.is_some() || guest.status.is_some() || guest.index.contains_key(&host)
+        world.guest(*id).is_some_and(|guest| match guest.placement() {
+            _ if guest.index.contains_key(&host) => true,
+            Some(placement) => placement.hypervisor == host,
+            None => guest.document.is_some() || guest.status.is_some(),
         })
     };
     list.guests.keys().copied().filter(|id| !is_known(id)).collect()

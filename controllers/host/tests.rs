@@ -216,6 +216,15 @@ async fn only_what_nobody_declared_counts_as_undeclared() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_guest_that_is_placed_elsewhere_is_undeclared_here() {
+    let mut scene = Scene::new();
+    let elsewhere = scene.world.host(2);
+    scene.world.placed(1, elsewhere, scene.subnet);
+    scene.answers(scene.host, &[1]);
+    assert_eq!(scene.status().undeclared, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_than_may_be_allocated_is_told_with_numbers() {
     let mut scene = Scene::new();
     scene.world.placed(1, scene.host, scene.subnet);
