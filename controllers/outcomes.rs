@@ -30,9 +30,12 @@ struct Inner {
 }
 
 impl Outcomes {
-    /// Notes how a job ended; the first word stands.
-    pub fn record(&self, job: JobId, outcome: JobOutcome) {
-        self.lock().jobs.entry(job).or_insert((outcome, Instant::now()));
+    /// Notes how a guest's job ended; the first word stands. From now on, whatever becomes of the transaction that writes
+    /// it, no list is fresh that was asked for earlier.
+    pub fn record(&self, job: JobId, guest: GuestId, outcome: JobOutcome) {
+        let (mut inner, now) = (self.lock(), Instant::now());
+        inner.jobs.entry(job).or_insert((outcome, now));
+        inner.guests.insert(guest, now);
     }
 
     /// How a job ended, if that is known and not yet written.
@@ -61,12 +64,40 @@ impl Outcomes {
         }
     }
 
-    /// Forgets a job whose key is gone.
+    /// Forgets a guest of which nothing is left.
+    pub fn forget_guest(&self, guest: GuestId) {
+        self.lock().guests.remove(&guest);
+    }
+
+    /// Forgets a job whose end is written, or whose key is gone.
     pub fn forget(&self, job: JobId) {
         self.lock().jobs.remove(&job);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::test_world::id;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_from_before_the_end_of_a_job_is_old_although_the_job_is_settled() {
+        let (outcomes, asked_at) = (Outcomes::default(), Instant::now());
+        advance(Duration::from_secs(1)).await;
+        let outcome = JobOutcome { result: Ok(()), finished_at: Timestamp::UNIX_EPOCH };
+        outcomes.record(id(1), id(2), outcome);
+        // The store shows its end, and whoever wrote it got no answer.
+        outcomes.forget(id(1));
+        assert!(!outcomes.is_fresh(id(2), asked_at));
+        advance(Duration::from_secs(1)).await;
+        assert!(outcomes.is_fresh(id(2), Instant::now()));
     }
 }

@@ -230,6 +230,7 @@ impl GuestReconciler {
         commit.writes.push(Op::delete(self.context.key(&Key::GuestStatus(step.id))));
         self.context.commits.commit(commit).await?;
         self.closed(step, close.is_some());
+        self.context.outcomes.forget_guest(step.id);
         self.messages.forget(&step.id);
         Ok(true)
     }

@@ -97,7 +97,7 @@ impl JobReconciler {
         }
         self.context.agents.metrics().job_finished(action, &result);
         let finished_at = self.context.now();
-        self.context.outcomes.record(id, JobOutcome { result, finished_at });
+        self.context.outcomes.record(id, guest, JobOutcome { result, finished_at });
         if let Some(agent) = self.agent(task) {
             match end {
                 End::Done | End::Failed(_) => agent.job_ended(),

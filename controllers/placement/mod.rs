@@ -72,6 +72,9 @@ impl PlacementReconciler {
             reachable_window: self.context.settings.reachable_window,
         };
         let decision = plan(fleet, id, hold.as_ref(), &mut planner.random);
+        if !matches!(decision, Decision::Refuse(_)) {
+            self.messages.forget(&id);
+        }
         let Some(entry) = world.guest(id) else { return Step::Nothing };
         match decision {
             Decision::Leave => Step::Nothing,
