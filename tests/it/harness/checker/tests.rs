@@ -288,7 +288,19 @@ fn two_running_guests_with_one_address_are_caught() {
 }
 
 #[test]
-fn a_start_after_the_deletion_is_no_second_life_of_the_address() {
+fn an_address_that_is_freed_under_a_running_guest_is_caught() {
+    let mut story = Story::new();
+    let job = Some(created(&mut story, 20, "a"));
+    // Everything in a story is seen at the beginning of time.
+    let started = Effect { at: Timestamp::UNIX_EPOCH, ..effect(1, EffectKind::Started, 20, job) };
+    let address = Key::Address(SUBNET, "10.1.0.20".parse().expect("it is an address"));
+    story.step(&[(address, Some(json!(format!("quarantine:{}", guest_id(20)))))]);
+    let told = judged(&story, &[history("a", vec![started])]);
+    assert!(told.contains("S3: 10.1.0.20 was freed"), "{told}");
+}
+
+#[test]
+fn a_guest_that_was_deleted_leaves_its_address_to_others() {
     let mut story = Story::new();
     let one = created(&mut story, 20, "a");
     let gone: HypervisorId = host_id("a");

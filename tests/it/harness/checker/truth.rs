@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use lochness_agent::server::{Effect, EffectKind};
 use lochness_agent::wire::Order;
 use lochness_api::job::JobAction;
-use lochness_api::{GuestId, HypervisorId, JobId};
+use lochness_api::{GuestId, HypervisorId, JobId, Key};
 
 use super::record::Record;
 use super::{HostHistory, Violation};
@@ -59,7 +59,39 @@ pub(super) fn check(
         }
     }
     judge.counts_creations();
+    judge.found.extend(freed_too_early(record, histories));
     judge.found
+}
+
+/// S3: who runs keeps the reservation of its address. A revision is seen after it was made, so what has ended by then may
+/// have ended too late, but what still runs is certainly wrong.
+fn freed_too_early(record: &Record, histories: &[HostHistory]) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for step in &record.steps {
+        for change in &step.changes {
+            let (Some(Key::Address(_, ip)), Some(before)) = (&change.key, &change.before) else {
+                continue;
+            };
+            let holder = std::str::from_utf8(&before.value).ok().and_then(|id| id.parse().ok());
+            let Some(guest) = holder else { continue };
+            if change.after.as_ref().is_some_and(|after| after.value == before.value) {
+                continue;
+            }
+            for history in histories {
+                let until = history.effects.iter().filter(|effect| effect.at <= step.seen);
+                let until: Vec<_> = until.cloned().collect();
+                if runs(&until, guest) {
+                    found.push(Violation {
+                        revision: step.revision,
+                        guest: Some(guest),
+                        what: format!("S3: {ip} was freed while {guest} runs on {}", history.host),
+                        unless_ours: true,
+                    });
+                }
+            }
+        }
+    }
+    found
 }
 
 struct Judge<'a> {
