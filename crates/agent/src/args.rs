@@ -2,13 +2,19 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lochness_api::HypervisorId;
 
 /// The agent of a hypervisor: carries out what the Loch Ness operator asks.
 #[derive(Debug, Parser)]
-#[command(name = "lochness-agent", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "lochness-agent",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -88,9 +94,9 @@ pub(crate) struct HostArguments {
     /// Cores of a host.
     #[arg(long, default_value_t = 16)]
     pub(crate) cpu: u32,
-    /// A file with the token that requests must carry.
-    #[arg(long)]
-    pub(crate) bearer_file: Option<PathBuf>,
+    /// A file whose first line is the bearer token that requests must carry.
+    #[arg(long, value_name = "FILE", env = "LOCHNESS_AGENT_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// Promise to stop guests marked `evacuate: recreate` within so many seconds without a living lease.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) self_fence: Option<u64>,
@@ -100,30 +106,30 @@ pub(crate) struct HostArguments {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Store")]
 pub(crate) struct StoreArguments {
-    /// The members of etcd. Without them the hosts are not registered.
-    #[arg(long, env = "LOCHNESS_ETCD", value_delimiter = ',')]
+    /// Endpoints of etcd, separated by commas. Without them the hosts are not registered.
+    #[arg(long, value_name = "URL", env = "LOCHNESS_ETCD", value_delimiter = ',')]
     pub(crate) etcd: Vec<String>,
     /// What all keys begin with.
     #[arg(long, env = "LOCHNESS_PREFIX", default_value = "lochness/")]
     pub(crate) prefix: String,
-    /// How long a heartbeat outlives its agent, in seconds.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub(crate) lease: u64,
-    /// The user of etcd's own authentication.
-    #[arg(long, env = "LOCHNESS_ETCD_USER", requires = "etcd_password_file")]
-    pub(crate) etcd_user: Option<String>,
-    /// A file with that user's password.
-    #[arg(long)]
-    pub(crate) etcd_password_file: Option<PathBuf>,
-    /// The authority that signed etcd's certificate, as PEM.
-    #[arg(long)]
-    pub(crate) etcd_ca: Option<PathBuf>,
-    /// The agent's certificate for etcd, as PEM.
-    #[arg(long, requires = "etcd_key")]
-    pub(crate) etcd_cert: Option<PathBuf>,
-    /// The key of that certificate, as PEM.
-    #[arg(long, requires = "etcd_cert")]
-    pub(crate) etcd_key: Option<PathBuf>,
+    /// How long a heartbeat outlives its agent, such as 15s.
+    #[arg(long, value_name = "SPAN", default_value = "15s", value_parser = lease)]
+    pub(crate) lease: Duration,
+    /// User of etcd's authentication; the password comes from --password-file or `LOCHNESS_ETCD_PASSWORD`.
+    #[arg(long, value_name = "NAME", env = "LOCHNESS_ETCD_USER")]
+    pub(crate) user: Option<String>,
+    /// A file whose first line is that user's password.
+    #[arg(long, value_name = "FILE", env = "LOCHNESS_ETCD_PASSWORD_FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// The authority that signed etcd's certificate (PEM).
+    #[arg(long, value_name = "FILE", env = "LOCHNESS_ETCD_CACERT")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Our certificate, for an etcd that asks for one (PEM); needs --key.
+    #[arg(long, value_name = "FILE", env = "LOCHNESS_ETCD_CERT", requires = "key")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key of --cert (PEM).
+    #[arg(long, value_name = "FILE", env = "LOCHNESS_ETCD_KEY", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// How simulated hosts behave.
@@ -201,6 +207,15 @@ pub(crate) enum StateWordsName {
     Echo,
 }
 
+/// A lease as people write it; etcd counts it in whole seconds.
+fn lease(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a span from 1s to 1h; write it as in 15s or 1m");
+    let span: jiff::SignedDuration = text.trim().parse().map_err(|_| wrong())?;
+    let span = Duration::try_from(span).map_err(|_| wrong())?;
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(3600);
+    if allowed.contains(&span) { Ok(span) } else { Err(wrong()) }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -210,6 +225,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_lease_is_written_with_its_unit() {
+        let lease = |text| {
+            let line = ["lochness-agent", "--lease", text];
+            Arguments::try_parse_from(line).map(|parsed| parsed.run.store.lease)
+        };
+        assert_eq!(lease("1m").unwrap(), Duration::from_secs(60));
+        for wrong in ["15", "0s", "2h", "-1s", "soon"] {
+            assert!(lease(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_reaches_etcd_is_named_as_for_the_other_programs() {
+        let line = "lochness-agent --user u --password-file p --cacert a --cert c --key k";
+        let store = Arguments::parse_from(line.split(' ')).run.store;
+        assert_eq!(store.user.as_deref(), Some("u"));
+        assert!(Arguments::try_parse_from("lochness-agent --cert c".split(' ')).is_err());
     }
 
     #[test]

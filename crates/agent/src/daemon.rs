@@ -9,13 +9,12 @@ use lochness_agent::server::{
     AgentServer, Durability, Host, MemoryDisk, Registrar, Storage, WallClock, reset_fence as forget,
 };
 use lochness_api::{HypervisorId, Prefix};
-use lochness_kv::{EtcdConfig, EtcdKv, Pem, Secret, TlsConfig};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::Duration;
 
 use crate::args::{HostArguments, ResetFence, Run, StoreArguments};
 use crate::setup::{id_of_name, plan};
+use crate::store::{configuration, connect, first_line, password_of_environment};
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(arguments: &Run) -> anyhow::Result<()> {
@@ -48,7 +47,7 @@ async fn serve(arguments: &Run) -> anyhow::Result<()> {
     if arguments.host.state_dir.is_none() {
         tracing::warn!("no --state-dir: everything is forgotten when this process ends");
     }
-    let bearer = arguments.host.bearer_file.as_deref().map(read_secret).transpose()?;
+    let bearer = arguments.host.token_file.as_deref().map(first_line).transpose()?;
     let seed = arguments.simulated.seed.unwrap_or_else(rand::random);
     let clock: WallClock = Arc::new(jiff::Timestamp::now);
     let mut server = AgentServer::new();
@@ -63,40 +62,26 @@ async fn serve(arguments: &Run) -> anyhow::Result<()> {
             .with_context(|| format!("host {name} cannot listen at {}", planned.address))?;
     }
     tracing::info!(hosts = server.hosts().len(), seed, "serving");
-    if !arguments.store.etcd.is_empty() {
-        server.register(&Arc::new(registrar(&arguments.store).await?));
-    }
-    tokio::select! {
+    let outcome = tokio::select! {
         biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        error = register(&server, &arguments.store) => error,
+    };
     tracing::info!("ending");
     server.shutdown().await;
-    Ok(())
+    outcome
 }
 
-async fn registrar(arguments: &StoreArguments) -> anyhow::Result<Registrar> {
-    let pem = |path: &Option<std::path::PathBuf>| path.clone().map(Pem::Path);
-    let tls = TlsConfig {
-        ca: pem(&arguments.etcd_ca),
-        cert: pem(&arguments.etcd_cert),
-        key: pem(&arguments.etcd_key),
-        domain: None,
-    };
-    let config = EtcdConfig {
-        endpoints: arguments.etcd.clone(),
-        user: arguments.etcd_user.clone(),
-        password: match &arguments.etcd_password_file {
-            Some(path) => Secret::new(read_secret(path)?),
-            None => Secret::default(),
-        },
-        tls: (tls.ca.is_some() || tls.cert.is_some()).then_some(tls),
-        ..EtcdConfig::default()
-    };
-    let kv = EtcdKv::connect(config).await.context("etcd")?;
-    let lease = Duration::from_secs(arguments.lease);
-    Ok(Registrar::new(Arc::new(kv), Prefix::new(arguments.prefix.clone()), lease))
+/// Registers the hosts as soon as etcd answers. Ends by an error alone.
+async fn register(server: &AgentServer, arguments: &StoreArguments) -> anyhow::Result<()> {
+    if !arguments.etcd.is_empty() {
+        let config = configuration(arguments, password_of_environment())?;
+        let kv = connect(&config).await.context("etcd")?;
+        let prefix = Prefix::new(arguments.prefix.clone());
+        server.register(&Arc::new(Registrar::new(Arc::new(kv), prefix, arguments.lease)));
+    }
+    std::future::pending().await
 }
 
 fn storage(arguments: &HostArguments, id: HypervisorId) -> Storage {
@@ -118,12 +103,6 @@ fn lock(state_dir: &Path) -> anyhow::Result<File> {
     let file = File::create(state_dir.join("lock")).with_context(|| format!("{shown}/lock"))?;
     file.try_lock().with_context(|| format!("{shown} is in use by another agent"))?;
     Ok(file)
-}
-
-fn read_secret(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
-    Ok(text.trim().to_owned())
 }
 
 /// As many open files as the system lets us have: a host needs a listener, its log and a few connections.

@@ -90,3 +90,28 @@ async fn a_killed_process_comes_back_with_its_guests_and_fences_and_term_ends_it
     client.metadata().await.ok();
     client.create(&guest(1), &ticket(4)).await.unwrap();
 }
+
+/// Nothing listens at the port of etcd here; that a registration follows a connection is tested elsewhere.
+#[tokio::test]
+async fn an_etcd_that_is_away_at_the_start_is_waited_for() {
+    let port = free_port();
+    let etcd_port = free_port();
+    let endpoint = format!("http://127.0.0.1:{etcd_port}");
+    let port = port.to_string();
+    let base = ["--address-base", "127.77.0.1", "--port", &port, "--etcd", &endpoint];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lochness-agent"))
+        .args(base)
+        .env_clear()
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut agent = Agent(child);
+    let waits = log.by_ref().any(|line| line.is_ok_and(|line| line.contains("cannot reach etcd")));
+    assert!(waits, "the agent ended, or waits without a word");
+    std::thread::spawn(move || log.for_each(drop));
+    let transport = Arc::new(HttpTransport::new(HttpOptions::default()).unwrap());
+    let client = AgentClient::new(transport, format!("127.77.0.1:{port}"), None);
+    client.metadata().await.expect("it serves all the same");
+    assert!(agent.signal(Signal::SIGTERM).success());
+}
