@@ -93,6 +93,9 @@ pub struct FirewallReport {
 pub struct HostReport {
     /// Whether it answers.
     pub contact: Contact,
+    /// Where the agent listens that said who it is: nothing is sent to another place before that has answered. `None`
+    /// until it was greeted.
+    pub target: Option<String>,
     /// Which protocol it speaks; `None` until it was asked.
     pub protocol: Option<Protocol>,
     /// Its guests; `None` until the first complete list.
@@ -105,7 +108,14 @@ pub struct HostReport {
 
 impl Default for HostReport {
     fn default() -> Self {
-        Self { contact: Contact::Never, protocol: None, guests: None, images: None, firewall: None }
+        Self {
+            contact: Contact::Never,
+            target: None,
+            protocol: None,
+            guests: None,
+            images: None,
+            firewall: None,
+        }
     }
 }
 
@@ -121,6 +131,11 @@ impl HostReport {
             | Contact::Never
             | Contact::WrongHost { .. } => false,
         }
+    }
+
+    /// Whether this is what the agent at `target` said.
+    pub fn is_from(&self, target: &str) -> bool {
+        self.target.as_deref() == Some(target)
     }
 
     /// Whether the agent refuses what is old (AGENT-WIRE.md, section 5).

@@ -64,11 +64,6 @@ impl Agents {
         Self { transport, epoch, term, reports, settings, metrics, lanes }
     }
 
-    /// The way to a host's agent; `None` when nothing says where it listens.
-    pub fn agent(&self, entry: &HostEntry) -> Option<Agent> {
-        Some(self.agent_at(entry.id, target(entry)?))
-    }
-
     /// The way to a host's agent at `target` (`host:port`, or `https://host:port`).
     pub fn agent_at(&self, host: HypervisorId, target: String) -> Agent {
         let client = AgentClient::new(Arc::clone(&self.transport), target, Some(self.epoch));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lochness_api::{GuestId, HypervisorId, ImageId};
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::agent::CallError;
 use super::{listing, waking};
@@ -15,6 +15,7 @@ use crate::reports::{
     Contact, FirewallReport, GuestReport, HostReport, ImageState, Protocol, ReportedGuest,
 };
 use crate::wake::wake_pending;
+use crate::world::{HostEntry, World};
 
 /// After the window, the host loop looks a little later, so that the window is over for certain.
 const WINDOW_OVER: Duration = Duration::from_millis(10);
@@ -65,10 +66,25 @@ impl Notes {
         (placed.filter(seen).copied().collect(), boot)
     }
 
-    /// The protocol and what it tells of itself. Whether the host answers, its first list says.
-    pub(super) fn greeted(&self, protocol: &Protocol) {
-        debug!(host = %self.host, ?protocol, "agent answers");
-        self.change(|report| report.protocol = Some(protocol.clone()));
+    /// The agent is looked for, here or at a new address: what it does there is not known yet. What the host listed stays.
+    pub(super) fn begun(&self) {
+        self.change(|report| {
+            let guests = report.guests.take();
+            *report = HostReport { guests, ..HostReport::default() };
+        });
+    }
+
+    /// The protocol of the agent at `target`, and what it tells of itself. Whether the host answers, its first list says.
+    pub(super) fn greeted(&self, target: &str, protocol: &Protocol) {
+        debug!(host = %self.host, target, ?protocol, "agent answers");
+        self.change(|report| {
+            if boot_of(report.protocol.as_ref()) != boot_of(Some(protocol)) {
+                // What is in force since the boot has to be read first.
+                report.firewall = None;
+            }
+            report.target = Some(target.to_owned());
+            report.protocol = Some(protocol.clone());
+        });
     }
 
     /// A list that is believed.
@@ -157,13 +173,30 @@ impl Notes {
         if before.answers == after.answers {
             waking::wake_jobs_on(&world, self.host, queues);
         } else {
-            info!(host = %self.host, answers = after.answers, "agent's contact changed");
+            self.tell(&world);
             queues.firewall.add(self.host);
             waking::wake_guests_on(&world, self.host, queues);
             wake_pending(&world, queues);
         }
         if before.firewall != after.firewall || before.protocol != after.protocol {
             queues.firewall.add(self.host);
+        }
+    }
+
+    /// Says that the agent answers, or why it does not.
+    fn tell(&self, world: &World) {
+        let name = world.host(self.host).and_then(HostEntry::declared);
+        let name = name.and_then(|document| document.metadata.name()).unwrap_or_default();
+        let reports = self.context.reports.read();
+        match reports.host(self.host).map(|report| &report.contact) {
+            Some(Contact::Answered(_)) => info!(host = %self.host, name, "agent answers"),
+            Some(Contact::Silent { error, .. }) => {
+                warn!(host = %self.host, name, error, "agent does not answer, will retry");
+            }
+            Some(Contact::WrongHost { found }) => {
+                warn!(host = %self.host, name, %found, "another host's agent answers, will retry");
+            }
+            Some(Contact::Never) | None => {}
         }
     }
 
@@ -174,6 +207,13 @@ impl Notes {
     /// Lets the host loop look when the window is over: that a host became unreachable is announced by nothing.
     fn look_after_window(&self, left: Duration) {
         self.context.queues.host.add_after(self.host, left + WINDOW_OVER);
+    }
+}
+
+fn boot_of(protocol: Option<&Protocol>) -> Option<&str> {
+    match protocol? {
+        Protocol::Lochness(capabilities) => Some(&capabilities.boot_id),
+        Protocol::Original => None,
     }
 }
 

@@ -103,7 +103,7 @@ async fn follow(
 async fn attend(context: &Context, host: HypervisorId, target: Target) {
     match target {
         Target::At(target) => {
-            let poller = Poller::new(context.clone(), host, context.agents.agent_at(host, target));
+            let poller = Poller::new(context.clone(), host, target);
             if AssertUnwindSafe(poller.run()).catch_unwind().await.is_err() {
                 error!(%host, "poll panicked, it begins anew");
             }

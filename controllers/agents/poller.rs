@@ -48,6 +48,8 @@ const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 pub(super) struct Poller {
     context: Context,
     host: HypervisorId,
+    /// Where the agent listens.
+    target: String,
     agent: Agent,
     backoff: Backoff,
     failures: u32,
@@ -102,7 +104,8 @@ impl Session {
 }
 
 impl Poller {
-    pub(super) fn new(context: Context, host: HypervisorId, agent: Agent) -> Self {
+    pub(super) fn new(context: Context, host: HypervisorId, target: String) -> Self {
+        let agent = context.agents.agent_at(host, target.clone());
         let settings = &context.settings;
         #[expect(
             clippy::cast_possible_truncation,
@@ -116,11 +119,12 @@ impl Poller {
             ..BackoffOptions::default()
         });
         let notes = Notes::new(context.clone(), host);
-        Self { context, host, agent, backoff, failures: 0, held_since: None, notes }
+        Self { context, host, target, agent, backoff, failures: 0, held_since: None, notes }
     }
 
     /// Reads until it is dropped.
     pub(super) async fn run(mut self) -> Infallible {
+        self.notes.begun();
         loop {
             let end = match self.session().await {
                 Err(end) => end,
@@ -144,7 +148,7 @@ impl Poller {
             Some(Capabilities { id, .. }) if id != self.host => return Err(End::WrongHost(id)),
             Some(capabilities) => Protocol::Lochness(capabilities),
         };
-        self.notes.greeted(&protocol);
+        self.notes.greeted(&self.target, &protocol);
         let mut session = Session {
             protocol,
             heartbeat_boot,

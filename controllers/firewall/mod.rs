@@ -28,9 +28,9 @@ use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
 use lochness_runtime::metrics::Metrics;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{debug, info};
 
-use crate::agents::{Agent, CallError};
+use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
 use crate::reports::FirewallReport;
 use crate::world::World;
@@ -68,10 +68,10 @@ impl FirewallReconciler {
         };
         let input = input::input(&world, entry);
         self.note_members(&world, host, plan::local_members(&input.guests));
-        let report = reports.host(host)?;
+        let (report, target) = (reports.host(host)?, target(entry)?);
         let reachable = report.is_reachable(Instant::now(), context.settings.reachable_window);
         let held = context.hold(&world).is_some() || entry.config.pause;
-        if held || !reachable || !plan::is_wanted(entry, report) {
+        if held || !reachable || !report.is_from(&target) || !plan::is_wanted(entry, report) {
             return None;
         }
         let newest = context.order(plan::newest_placement(&world, entry));
@@ -88,7 +88,7 @@ impl FirewallReconciler {
             revision: context.order(world.revision()),
             ruleset: ruleset.text,
         };
-        Some(Due { agent: context.agents.agent(entry)?, put, before })
+        Some(Due { agent: context.agents.agent_at(host, target), put, before })
     }
 
     /// Queues the hosts whose rules name a group that has other members on this host than before.
@@ -177,7 +177,7 @@ impl Reconciler for FirewallReconciler {
             }
         }
         let Due { agent, put, before } = due;
-        info!(%host, hash = put.hash, revision = %put.revision, "a ruleset is sent");
+        debug!(%host, hash = put.hash, revision = %put.revision, "a ruleset is sent");
         match agent.put_firewall(&put).await {
             Ok(state) => {
                 let revision = state.revision.unwrap_or(put.revision);
@@ -188,7 +188,10 @@ impl Reconciler for FirewallReconciler {
                 let now = FirewallReport { hash, revision, error: error.clone() };
                 self.acknowledged(*host, before.as_ref(), now);
                 match error {
-                    None => Ok(Outcome::changed()),
+                    None => {
+                        info!(%host, revision = %put.revision, "a ruleset is in force");
+                        Ok(Outcome::changed())
+                    }
                     Some(words) => Err(ReconcileError::failed("RulesetRefused", words)),
                 }
             }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::images::{Fetch, Missing, Step, missing_images, needs, step};
-use crate::agents::{Agent, CallError};
+use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
 use crate::reports::ImageState;
 
@@ -41,7 +41,10 @@ impl Fetches {
                     let listed = list.iter().filter_map(AgentImage::image_id).collect::<Vec<_>>();
                     self.arrived(context, host, &listed);
                 }
-                Err(error) => return Some(pause_after(&error, context)),
+                Err(error) => {
+                    Self::unlisted(context, host, &work, &error);
+                    return Some(pause_after(&error, context));
+                }
             }
         }
         // What has arrived by now is not among them.
@@ -57,6 +60,7 @@ impl Fetches {
     fn work(&self, context: &Context, host: HypervisorId) -> Option<Work> {
         let (world, reports) = (context.world.read(), context.reports.read());
         let (entry, report) = (world.host(host)?, reports.host(host)?);
+        let target = target(entry).filter(|target| report.is_from(target))?;
         let now = Instant::now();
         let images = report.images.as_ref()?;
         let missing = missing_images(&world, entry, images);
@@ -74,7 +78,7 @@ impl Fetches {
             (missing.image, step(&world, missing, last, now, &context.settings))
         };
         Some(Work {
-            agent: context.agents.agent(entry)?,
+            agent: context.agents.agent_at(host, target),
             steps: missing.iter().map(decide).collect(),
         })
     }
@@ -175,6 +179,16 @@ impl Fetches {
         for image in came {
             self.lock().remove(&(host, image));
             wake_needing(context, host, image);
+        }
+    }
+
+    /// Without the host's list nothing is fetched: whoever waits for an image is told that.
+    fn unlisted(context: &Context, host: HypervisorId, work: &Work, error: &CallError) {
+        let CallError::Agent(error) = error else { return };
+        let due = work.steps.iter().filter(|(_, step)| matches!(step, Step::Fetch(_)));
+        for (image, _) in due {
+            let words = format!("the host's images cannot be listed: {error}");
+            set(context, host, *image, ImageState::Failed(words));
         }
     }
 

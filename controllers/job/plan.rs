@@ -185,13 +185,14 @@ fn contact<'a>(
     report: Option<&'a HostReport>,
     host: HypervisorId,
 ) -> Result<&'a HostReport, Waiting> {
-    if world.host(host).and_then(target).is_none() {
+    let Some(target) = world.host(host).and_then(target) else {
         return Err(Waiting::NoAddress(host));
-    }
+    };
     let never = || Waiting::HostUnreachable(host, "it has not answered yet".to_owned());
     let report = report.ok_or_else(never)?;
     match &report.contact {
-        Contact::Answered(_) if report.protocol.is_some() => Ok(report),
+        // At a new address another host may listen: this one has to say first who it is.
+        Contact::Answered(_) if report.protocol.is_some() && report.is_from(&target) => Ok(report),
         Contact::Answered(_) | Contact::Never => Err(never()),
         Contact::Silent { error, .. } => Err(Waiting::HostUnreachable(host, error.clone())),
         Contact::WrongHost { found } => Err(Waiting::WrongHost(host, *found)),

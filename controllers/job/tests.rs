@@ -230,3 +230,23 @@ async fn nothing_is_sent_while_the_cluster_is_paused() {
     bench.done(job).await;
     bench.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sent_to_an_address_that_another_host_has() {
+    let bench = Bench::new().await;
+    let host = bench.host(HOST, Compat::Lochness).await;
+    let other = bench.host(2, Compat::Lochness).await;
+    bench
+        .until("both are listed", || [HOST, 2].map(|host| bench.listed(host)) == [Some(0); 2])
+        .await;
+    let at =
+        |number: usize| [(Key::Hypervisor(id(HOST)), json!({"ip": format!("192.0.2.{number}")}))];
+    bench.put(&at(2)).await;
+    let job = bench.place(GUEST, HOST, JobAction::Create).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(other.stats().mutations, 0, "{:?}", other.history());
+    bench.put(&at(HOST)).await;
+    bench.done(job).await;
+    assert_eq!((count(&host, EffectKind::Created), other.stats().mutations), (1, 0));
+    bench.end().await;
+}

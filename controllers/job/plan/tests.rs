@@ -66,6 +66,7 @@ impl Scene {
         };
         self.reports.change(self.host, |report| {
             report.contact = Contact::Answered(Instant::now());
+            report.target = Some("192.0.2.1:8080".to_owned());
             report.protocol = Some(Protocol::Lochness(capabilities));
         });
     }
