@@ -184,6 +184,9 @@ fn wake_object(world: &World, kind: Kind, id: &str, queues: &Queues) {
         }
         Kind::FwGroup => {
             queues.object.add((kind, id.to_owned()));
+            for guest in id.parse().into_iter().flat_map(|group| world.fwgroup_members(group)) {
+                queues.guest.add(guest);
+            }
             for host in world.hosts() {
                 if !host.placed.is_empty() {
                     queues.firewall.add(host.id);

@@ -1,11 +1,11 @@
 //! The conditions of a placed guest: every word that its status says to people is chosen here.
 
 use jiff::Timestamp;
-use lochness_api::Invalid;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{
     Condition, ConditionStatus, ConditionType, GuestStatus, Reason, set_condition,
 };
+use lochness_api::{FwGroupId, Invalid};
 
 use crate::job::plan::Waiting;
 
@@ -98,6 +98,20 @@ impl<'a> Conditions<'a> {
             )
         };
         self.set(ConditionType::Placed, ConditionStatus::True, reason, message);
+    }
+
+    /// A firewall group without a document accepts nothing: the guest runs, and nobody from outside can say so.
+    pub(super) fn firewall(&mut self, missing: Option<FwGroupId>) {
+        let kind = ConditionType::FirewallApplied;
+        match missing {
+            None => self.remove(kind),
+            Some(group) => {
+                let message = format!(
+                    "firewall group {group} does not exist: nothing is let in to the guest"
+                );
+                self.set(kind, ConditionStatus::False, Reason::FwGroupMissing, message);
+            }
+        }
     }
 
     /// A job is under way: what it is, and what it waits for.

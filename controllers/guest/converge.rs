@@ -62,6 +62,11 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
             }
             let mut conditions = Conditions::of(&mut status, input.now);
             conditions.ready(reason);
+            if document.metadata.is_paused() {
+                let message =
+                    "the guest (metadata.pause) is paused: nothing is changed on its agent";
+                conditions.stuck(Reason::Paused, message);
+            }
             Plan::write(status)
         }
         Want::LeftStopped => {
@@ -250,6 +255,7 @@ fn start(
     let mut conditions = Conditions::of(&mut status, input.now);
     if let Some(who) = input.paused {
         conditions.not_ready(Reason::Paused, format!("{who} is paused: no {action} is sent"));
+        status.phase = phase_while_waiting(action, status.phase);
         return Plan::write(status);
     }
     let attempt = attempt(input, last, action);
@@ -260,6 +266,7 @@ fn start(
         conditions.not_ready(reason, message);
         conditions
             .stuck(Reason::BackingOff, format!("attempt {} of {action} follows", attempt + 1));
+        status.phase = phase_while_waiting(action, status.phase);
         return Plan::write(status).again_in(wait);
     }
     conditions.not_ready(reason_of(action), "");
@@ -280,6 +287,14 @@ fn start(
         | JobAction::Delete => status.phase,
     };
     Plan::start(status, NextJob { action, attempt })
+}
+
+/// A guest that must be made or started does not run, whatever it did before.
+fn phase_while_waiting(action: JobAction, former: Phase) -> Phase {
+    match (action, former) {
+        (JobAction::Create | JobAction::Start, Phase::Running) => Phase::Failed,
+        (_, former) => former,
+    }
 }
 
 /// The number of this attempt: it goes up while attempts fail, and while what was started does not last.

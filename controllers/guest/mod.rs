@@ -95,6 +95,7 @@ impl GuestReconciler {
             agent: abilities(report),
             teardown: self.teardown_permit(&world, entry),
             paused: who_paused(&world, entry, placement, hold.as_ref()),
+            missing_fwgroup: placement.fwgroup.filter(|group| world.fwgroup(*group).is_none()),
             name_taken_by: name_taken_by(&world, id, entry),
             waiting: job
                 .filter(|job| job.status == JobStatus::New)

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_agent::wire::Power;
+use lochness_api::FwGroupId;
 use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{GuestStatus, Phase, Placement};
@@ -54,6 +55,8 @@ pub(super) struct Input<'a> {
     pub(super) teardown: TeardownPermit,
     /// Who paused the cluster, the host or the guest.
     pub(super) paused: Option<&'static str>,
+    /// The group of its placement, if that has no document.
+    pub(super) missing_fwgroup: Option<FwGroupId>,
     /// Another guest that bears the name.
     pub(super) name_taken_by: Option<&'a str>,
     /// What the job under way waits for.
@@ -208,6 +211,7 @@ pub(super) fn answered(input: &Input<'_>) -> GuestStatus {
     if let Some(document) = declared.valid() {
         conditions.placement(&fields_that_wait(document, input.placement));
     }
+    conditions.firewall(input.missing_fwgroup);
     status
 }
 

@@ -33,7 +33,9 @@ pub(super) fn begin(input: &Input<'_>, state: &JobState<'_>) -> Plan {
     match input.teardown {
         TeardownPermit::Granted => {}
         TeardownPermit::Later => {
-            return Plan::write(input.status.clone()).again_in(PERMIT_RETRY);
+            let message = "its document is gone; only so many teardowns begin in a minute";
+            conditions.stuck(Reason::Waiting, message);
+            return Plan::write(status).again_in(PERMIT_RETRY);
         }
         TeardownPermit::Held { pending, budget } => {
             let message = format!(

@@ -8,7 +8,7 @@ use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::keys::Key;
 use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Reason};
-use lochness_api::{Document, GuestId, HypervisorId};
+use lochness_api::{Document, FwGroupId, GuestId, HypervisorId};
 use lochness_runtime::controller::ReconcileError;
 use serde_json::{Value, json};
 
@@ -35,6 +35,7 @@ struct Case {
     order: bool,
     teardown: TeardownPermit,
     paused: Option<&'static str>,
+    missing_fwgroup: Option<FwGroupId>,
     ready: Option<Reason>,
 }
 
@@ -52,6 +53,7 @@ impl Default for Case {
             order: true,
             teardown: TeardownPermit::Granted,
             paused: None,
+            missing_fwgroup: None,
             ready: None,
         }
     }
@@ -99,6 +101,7 @@ impl Case {
             agent: AgentAbilities { order: self.order, suspend: true },
             teardown: self.teardown,
             paused: self.paused,
+            missing_fwgroup: self.missing_fwgroup,
             name_taken_by: None,
             waiting: None,
             now,
@@ -440,6 +443,41 @@ fn nothing_is_started_or_torn_down_while_paused() {
     assert_eq!(paused(json!({}), Some("crashed")), None);
     assert_eq!(paused(json!({"state": "stopped"}), Some("running")), None);
     assert_eq!(paused(Value::Null, Some("running")), None);
+}
+
+#[test]
+fn a_guest_that_must_be_started_and_may_not_yet_does_not_count_as_running() {
+    let crashed = || Case { state: Some("crashed"), ..Case::default() };
+    let job = Some(job(JobAction::Start, JobStatus::Done, 3, 0));
+    assert_eq!(written(&Case { job, ..crashed() }.plan()).phase, Phase::Failed);
+    let paused = Some("its hypervisor (config/pause)");
+    assert_eq!(written(&Case { paused, ..crashed() }.plan()).phase, Phase::Failed);
+}
+
+#[test]
+fn a_firewall_group_that_does_not_exist_is_told_and_stops_nothing() {
+    let plan = Case { missing_fwgroup: Some(id(7)), ..Case::default() }.plan();
+    let (status, reason, _) = condition(written(&plan), ConditionType::FirewallApplied);
+    assert_eq!((status, reason), (ConditionStatus::False, Reason::FwGroupMissing));
+    assert_eq!(written(&plan).phase, Phase::Running);
+    let plan = Case::default().plan();
+    let told = &written(&plan).conditions;
+    assert!(told.iter().all(|condition| condition.kind != ConditionType::FirewallApplied));
+}
+
+#[test]
+fn a_pause_of_its_own_is_told_of_a_guest_that_runs_too() {
+    let document = json!({"metadata": {"pause": "true"}});
+    let plan = Case { document, ..Case::default() }.plan();
+    assert_eq!(condition(written(&plan), ConditionType::Progressing).1, Reason::Paused);
+}
+
+#[test]
+fn a_teardown_that_waits_for_its_turn_says_so() {
+    let teardown = TeardownPermit::Later;
+    let plan = Case { document: Value::Null, teardown, ..Case::default() }.plan();
+    assert_eq!(condition(written(&plan), ConditionType::Progressing).1, Reason::Waiting);
+    assert!(plan.again_in.is_some(), "its turn is announced by nothing");
 }
 
 #[test]

@@ -16,18 +16,20 @@ mod status;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::keys::Key;
 use lochness_api::status::{GuestStatus, Placement};
-use lochness_api::{GuestId, JobId};
+use lochness_api::{GuestId, HypervisorId, JobId};
 use lochness_kv::{Compare, Op};
 use lochness_runtime::committer::Commit;
 use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
 use rand::Rng;
 use tokio::time::Instant;
+use tracing::info;
 
 use self::adopt::Adoption;
 use self::claims::{Claim, ClaimGuard, Planner};
@@ -48,7 +50,14 @@ pub struct PlacementReconciler {
 /// A decision, made ready to be carried out without looking at the world again.
 enum Step {
     Nothing,
-    Commit { commit: Commit, claim: Option<ClaimGuard> },
+    Commit { commit: Commit, claim: Option<ClaimGuard>, place: Option<Place> },
+}
+
+/// Where a guest has its place, for the log.
+struct Place {
+    host: HypervisorId,
+    ip: IpAddr,
+    adopted: bool,
 }
 
 impl PlacementReconciler {
@@ -82,14 +91,18 @@ impl PlacementReconciler {
             Decision::Place(placement) => {
                 let job = random_job_id(&mut planner.random);
                 let claim = claim(&placement, entry);
+                let place = Place { host: claim.hypervisor, ip: claim.ip, adopted: false };
                 // Claimed last: a claim that is dropped by a panic here would wait for the lock that is held.
                 let commit = self.place(id, entry, *placement, job);
-                Step::Commit { commit, claim: Some(planner.claim(claim, &self.planner)) }
+                let claim = Some(planner.claim(claim, &self.planner));
+                Step::Commit { commit, claim, place: Some(place) }
             }
             Decision::Adopt(adoption) => {
                 let claim = claim(&adoption.placement, entry);
+                let place = Place { host: claim.hypervisor, ip: claim.ip, adopted: true };
                 let commit = self.adopt(id, &world, entry, *adoption);
-                Step::Commit { commit, claim: Some(planner.claim(claim, &self.planner)) }
+                let claim = Some(planner.claim(claim, &self.planner));
+                Step::Commit { commit, claim, place: Some(place) }
             }
             Decision::Refuse(refusal) => {
                 let status = status::refused(entry, &refusal, self.context.now());
@@ -194,7 +207,7 @@ impl PlacementReconciler {
 
 impl Step {
     fn commit(commit: Commit) -> Self {
-        Self::Commit { commit, claim: None }
+        Self::Commit { commit, claim: None, place: None }
     }
 }
 
@@ -209,9 +222,12 @@ impl Reconciler for PlacementReconciler {
     async fn reconcile(&self, id: &GuestId) -> Result<Outcome, ReconcileError> {
         match self.step(*id) {
             Step::Nothing => Ok(Outcome::unchanged()),
-            Step::Commit { commit, claim } => {
+            Step::Commit { commit, claim, place } => {
                 self.context.commits.commit(commit).await?;
                 drop(claim);
+                if let Some(Place { host, ip, adopted }) = place {
+                    info!(guest = %id, %host, %ip, adopted, "guest has a place");
+                }
                 Ok(Outcome::changed())
             }
         }

@@ -78,3 +78,21 @@ fn a_name_that_an_elder_takes_wakes_who_had_it() {
     let changes = store.put(&Key::Guest(elder), &document);
     assert!(placement_woken_by(&store, &changes).contains(&younger));
 }
+
+#[test]
+fn a_firewall_group_that_comes_wakes_the_guests_that_are_in_it() {
+    let mut store = Store::basics();
+    let host = store.host(10, 1024);
+    let (member, other): (GuestId, GuestId) = (id(100), id(101));
+    for (guest, group) in [(member, Some(id::<()>(7))), (other, None)] {
+        let status = json!({"phase": "Running", "placement": {"hypervisor": host,
+            "subnet": id::<()>(2), "ip": "10.0.0.2", "cidr": "10.0.0.0/24", "fwgroup": group,
+            "mac": "02:00:00:00:00:01", "resources": {"memory": 1024}}});
+        store.put(&Key::GuestStatus(guest), &status);
+    }
+    let changes = store.put(&Key::FwGroup(id(7)), &json!({"rules": []}));
+    let queues = Queues::new(&Settings::default(), &Metrics::new());
+    wake(&store.world, &changes, &queues);
+    let woken: Vec<_> = std::iter::from_fn(|| queues.guest.try_next()).collect();
+    assert_eq!(woken, [member]);
+}

@@ -13,7 +13,7 @@ pub enum AgentError {
     #[error("agent gave no answer: {0}")]
     Unknown(String),
     /// The agent says no (3xx, 4xx); it did not happen.
-    #[error("agent refuses with {code}: {message}")]
+    #[error("agent refuses with {code}{}", explained(message))]
     Refused {
         /// The HTTP status.
         code: u16,
@@ -24,7 +24,7 @@ pub enum AgentError {
     #[error("agent has seen a newer request: {0}")]
     Fenced(String),
     /// The agent failed (5xx); it may have happened.
-    #[error("agent failed with {code}: {message}")]
+    #[error("agent failed with {code}{}", explained(message))]
     Failed {
         /// The HTTP status.
         code: u16,
@@ -59,6 +59,11 @@ impl AgentError {
     }
 }
 
+/// The agent's reason, if it gave one.
+fn explained(message: &str) -> String {
+    if message.is_empty() { " and no reason".to_owned() } else { format!(": {message}") }
+}
+
 /// Cuts `text` to what an error may carry, at a character's end, on one line.
 pub(super) fn cut(text: &str) -> String {
     let mut end = text.len().min(MESSAGE_LIMIT);
@@ -71,6 +76,13 @@ pub(super) fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_that_gives_no_reason_leaves_no_loose_end() {
+        let failed = |message: &str| AgentError::Failed { code: 500, message: message.to_owned() };
+        assert_eq!(failed("").to_string(), "agent failed with 500 and no reason");
+        assert_eq!(failed("no disk").to_string(), "agent failed with 500: no disk");
+    }
 
     #[test]
     fn an_agents_message_is_cut_at_a_characters_end_and_kept_on_one_line() {
