@@ -66,7 +66,7 @@ async fn a_guest_whose_document_becomes_garbage_runs_on() {
     let guests = stage.put_guests([0]).await;
     let before = stage.all_run(&guests).await;
     stage.store.put_bytes(&Key::Guest(guests[0]), "{").await;
-    stage.status(guests[0], "it is told to be invalid", |it| complaint(it)).await;
+    stage.status(guests[0], "it is told to be invalid", complaint).await;
     let now = &stage.store.guests().await[&guests[0]];
     assert_eq!(now.placement, before[&guests[0]].placement);
     assert!(stage.hosts[0].runs(guests[0]));

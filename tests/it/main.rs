@@ -3,6 +3,8 @@
 //! Every test has a store, hosts and operators of its own, on free ports, and leaves nothing behind. A checker follows
 //! every revision of its store and the true history of every host; a test that does not ask it at its end fails.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the variants that it is about")]
+
 mod harness;
 mod structure;
 

@@ -167,8 +167,8 @@ impl Operator {
 fn usual_tuning(own: &str) -> String {
     let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
     let said: Vec<_> = own.lines().map(key).collect();
-    let kept = TUNING.lines().filter(|line| !said.contains(&key(line)));
-    kept.map(|line| format!("{line}\n")).collect()
+    let kept: Vec<_> = TUNING.lines().filter(|line| !said.contains(&key(line))).collect();
+    kept.join("\n") + "\n"
 }
 
 impl Drop for Operator {

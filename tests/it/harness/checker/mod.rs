@@ -11,6 +11,7 @@ mod truth;
 mod view;
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) use truth::runs;
 
 use record::Record;
 
+/// While etcd is away it is asked so often.
+const RETRY: Duration = Duration::from_millis(50);
 /// So many guests' timelines are printed.
 const TIMELINES: usize = 3;
 
@@ -75,7 +78,7 @@ impl Checker {
 
     /// Whether it has seen everything up to the revision.
     pub(crate) fn has_seen(&self, revision: i64) -> Result<(), String> {
-        let seen = self.record.lock().unwrap().revision();
+        let seen = self.record.lock().expect("nobody panics under it").revision();
         if seen >= revision { Ok(()) } else { Err(format!("{seen} of {revision}")) }
     }
 
@@ -84,7 +87,7 @@ impl Checker {
         assert!(!self.follower.is_finished(), "the checker lost its watch");
         let newest = self.store.revision().await;
         eventually("the checker has seen every revision", async || self.has_seen(newest)).await;
-        let record = self.record.lock().unwrap();
+        let record = self.record.lock().expect("nobody panics under it");
         let mut violations = record.violations(|revision| self.store.is_own(revision));
         let truth = truth::check(&record, histories, &self.foreign);
         let ours = |it: &Violation| it.unless_ours && self.store.is_own(it.revision);
@@ -94,7 +97,7 @@ impl Checker {
         }
         let mut text = String::new();
         for violation in &violations {
-            text += &format!("r{}: {}\n", violation.revision, violation.what);
+            let _infallible = writeln!(text, "r{}: {}", violation.revision, violation.what);
         }
         let guests: BTreeSet<_> = violations.iter().filter_map(|it| it.guest).collect();
         for guest in guests.into_iter().take(TIMELINES) {
@@ -105,7 +108,7 @@ impl Checker {
 
     /// What happened to a guest, for a test that fails for another reason.
     pub(crate) fn timeline(&self, histories: &[HostHistory], guest: GuestId) -> String {
-        timeline::of_guest(&self.record.lock().unwrap(), histories, guest)
+        timeline::of_guest(&self.record.lock().expect("nobody panics under it"), histories, guest)
     }
 }
 
@@ -119,10 +122,10 @@ impl Drop for Checker {
 async fn follow(store: Store, record: Arc<Mutex<Record>>) {
     let mut next = 1;
     loop {
-        match follow_once(&store, &record, &mut next).await {
-            KvError::Compacted(_) => panic!("nobody compacts the store of a test"),
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
+        let error = follow_once(&store, &record, &mut next).await;
+        let lost = matches!(error, KvError::Compacted(_));
+        assert!(!lost, "a test compacts what the checker has seen, and no more");
+        tokio::time::sleep(RETRY).await;
     }
 }
 
@@ -147,7 +150,7 @@ async fn follow_once(store: &Store, record: &Mutex<Record>, next: &mut i64) -> K
             waiting.len()
         };
         let events: Vec<_> = waiting.drain(..complete).collect();
-        let mut record = record.lock().unwrap();
+        let mut record = record.lock().expect("nobody panics under it");
         for revision in events.chunk_by(|one, other| one.revision() == other.revision()) {
             record.take(revision, Timestamp::now());
             *next = revision[0].revision() + 1;
