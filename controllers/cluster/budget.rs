@@ -8,7 +8,7 @@ use std::time::Duration;
 use lochness_api::document::ClusterConfig;
 use tokio::time::Instant;
 
-use crate::world::{GuestEntry, World};
+use crate::world::World;
 
 /// At most a budget's worth of teardowns begins within this time.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -49,19 +49,13 @@ pub struct Teardowns(Mutex<VecDeque<Instant>>);
 
 /// Whether the guest whose document went at `gone_at` may be torn down, when `begun` teardowns began in the last minute.
 ///
-/// Costs nothing that grows with the guests that wait, unless so many wait that the budget is exceeded and a person has
-/// confirmed an earlier revision.
+/// Costs nothing that grows with the guests that wait: each of them asks.
 pub fn verdict(world: &World, gone_at: i64, begun: usize) -> DeletionBudget {
-    let config = world.config();
-    if is_confirmed(gone_at, config) {
+    if world.is_confirmed(gone_at) {
         return DeletionBudget::Confirmed;
     }
-    let budget = budget(world.placed(), config);
-    let waiting = world.awaiting_teardown().len();
-    let pending = match config.confirm_deletion {
-        Some(_) if waiting > budget => unconfirmed(world).count(),
-        Some(_) | None => waiting,
-    };
+    let budget = budget(world.placed(), world.config());
+    let pending = world.unconfirmed_teardowns().len();
     if pending > budget {
         return DeletionBudget::Held { pending, budget };
     }
@@ -71,7 +65,10 @@ pub fn verdict(world: &World, gone_at: i64, begun: usize) -> DeletionBudget {
 /// The revision that a person confirms to let go of every guest that waits now; `None` when nobody need be asked.
 pub fn revision_to_confirm(world: &World) -> Option<i64> {
     match verdict(world, i64::MAX, 0) {
-        DeletionBudget::Held { .. } => unconfirmed(world).map(|entry| entry.gone_at).max(),
+        DeletionBudget::Held { .. } => {
+            let held = world.unconfirmed_teardowns().iter().filter_map(|id| world.guest(*id));
+            held.map(|entry| entry.gone_at).max()
+        }
         DeletionBudget::Open { .. } | DeletionBudget::Confirmed => None,
     }
 }
@@ -81,18 +78,6 @@ fn budget(placed: usize, config: &ClusterConfig) -> usize {
     let share = (placed as u128 * u128::from(config.deletion_budget_percent)) / 100;
     let few = u128::from(config.deletion_budget_min);
     usize::try_from(share.max(few)).unwrap_or(usize::MAX)
-}
-
-fn is_confirmed(gone_at: i64, config: &ClusterConfig) -> bool {
-    config.confirm_deletion.is_some_and(|confirmed| gone_at <= confirmed)
-}
-
-fn unconfirmed(world: &World) -> impl Iterator<Item = &GuestEntry> {
-    world
-        .awaiting_teardown()
-        .iter()
-        .filter_map(|id| world.guest(*id))
-        .filter(|entry| !is_confirmed(entry.gone_at, world.config()))
 }
 
 impl Teardowns {
@@ -167,12 +152,16 @@ mod tests {
         world.config("confirm_deletion", &shown.to_string());
         assert_eq!(verdict(&world, shown, 0), DeletionBudget::Confirmed);
         assert_eq!(revision_to_confirm(&world), None);
+        assert_eq!(world.awaiting_teardown().len(), 30);
+        assert!(world.unconfirmed_teardowns().is_empty());
         for number in 30..51 {
             world.delete_guest(number);
         }
         assert_eq!(verdict(&world, shown, 0), DeletionBudget::Confirmed);
         assert_eq!(verdict(&world, shown + 1, 0), DeletionBudget::Held { pending: 21, budget: 20 });
         assert!(revision_to_confirm(&world) > Some(shown));
+        world.config("confirm_deletion", "");
+        assert_eq!(verdict(&world, shown, 0), DeletionBudget::Held { pending: 51, budget: 20 });
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,6 +29,7 @@ impl World {
     fn unindex_guest(&mut self, id: GuestId, entry: &GuestEntry) {
         self.pending.remove(&id);
         self.awaiting_teardown.remove(&id);
+        self.unconfirmed_teardowns.remove(&id);
         let Some(placement) = entry.placement() else { return };
         self.placed -= 1;
         let (subnet, ip) = (placement.subnet, placement.ip);
@@ -56,6 +57,9 @@ impl World {
         }
         if entry.awaits_teardown() {
             self.awaiting_teardown.insert(id);
+            if !self.is_confirmed(entry.gone_at) {
+                self.unconfirmed_teardowns.insert(id);
+            }
         }
         let Some(placement) = entry.placement() else { return };
         self.placed += 1;
@@ -160,6 +164,7 @@ impl World {
 
     /// Sets or unsets a key of the cluster's configuration; what does not parse leaves the former value.
     pub(super) fn configure(&mut self, name: &str, value: Option<&Bytes>) {
+        let confirmed = self.config.confirm_deletion;
         match self.config.apply(name, value.map(|bytes| &bytes[..])) {
             Ok(_) => {
                 self.config_errors.remove(name);
@@ -167,6 +172,12 @@ impl World {
             Err(error) => {
                 self.config_errors.insert(name.to_owned(), error);
             }
+        }
+        if self.config.confirm_deletion != confirmed {
+            let gone_at = |id: &GuestId| self.guests.get(id).map_or(0, |entry| entry.gone_at);
+            let waiting = self.awaiting_teardown.iter().copied();
+            self.unconfirmed_teardowns =
+                waiting.filter(|id| !self.is_confirmed(gone_at(id))).collect();
         }
     }
 

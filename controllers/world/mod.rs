@@ -70,6 +70,8 @@ pub struct World {
     pending: BTreeSet<GuestId>,
     /// Placed, the document gone, teardown not begun.
     awaiting_teardown: BTreeSet<GuestId>,
+    /// Those of them that went after the revision that a person has confirmed, if one has.
+    unconfirmed_teardowns: BTreeSet<GuestId>,
     placed: usize,
     hosts: Vec<HostEntry>,
     host_positions: FxHashMap<HypervisorId, usize>,
@@ -132,6 +134,16 @@ impl World {
     /// Guests that are placed, whose document is gone and whose teardown has not begun.
     pub fn awaiting_teardown(&self) -> &BTreeSet<GuestId> {
         &self.awaiting_teardown
+    }
+
+    /// Those of them that no person has confirmed: their documents went after the revision in `config/confirm_deletion`.
+    pub fn unconfirmed_teardowns(&self) -> &BTreeSet<GuestId> {
+        &self.unconfirmed_teardowns
+    }
+
+    /// Whether a person has confirmed the deletions up to this revision.
+    pub fn is_confirmed(&self, gone_at: i64) -> bool {
+        self.config.confirm_deletion.is_some_and(|confirmed| gone_at <= confirmed)
     }
 
     /// How many guests have a placement.
