@@ -36,7 +36,7 @@ use crate::reports::{Protocol, ReportedGuest};
 
 /// The longest pause between two attempts to reach an agent, unless the reachable window asks for less.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Lists are asked for no more often: what changes meanwhile comes in one answer.
+/// Lists are asked for no more often, nor are agents greeted: what changes meanwhile comes in one answer.
 const SPACING: Duration = Duration::from_millis(20);
 /// A list that waits for a change is given up only if it does not end by itself so soon: the change that makes somebody
 /// want a newer one often ends it.
@@ -131,7 +131,11 @@ impl Poller {
                 Ok(never) => match never {},
             };
             match end {
-                End::Again => continue,
+                End::Again => {
+                    // However often it says that it booted.
+                    sleep(SPACING).await;
+                    continue;
+                }
                 End::Failed(error) => self.notes.silent(&error),
                 End::WrongHost(found) => self.notes.wrong_host(found),
             }
