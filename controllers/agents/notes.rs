@@ -36,6 +36,7 @@ pub(super) struct Boot(pub(super) Option<String>);
 /// What of a report others wait for; times are not among it.
 #[derive(PartialEq)]
 struct Facts {
+    heard: bool,
     answers: bool,
     wrong_host: Option<HypervisorId>,
     protocol: Option<Protocol>,
@@ -170,7 +171,7 @@ impl Notes {
         let world = self.context.world.read();
         let queues = &self.context.queues;
         queues.host.add(self.host);
-        if before.answers == after.answers {
+        if (before.heard, before.answers) == (after.heard, after.answers) {
             waking::wake_jobs_on(&world, self.host, queues);
         } else {
             self.tell(&world);
@@ -225,6 +226,7 @@ impl Facts {
             Contact::Never | Contact::Silent { .. } => (false, None),
         };
         Self {
+            heard: report.contact != Contact::Never,
             answers,
             wrong_host,
             protocol: report.protocol.clone(),

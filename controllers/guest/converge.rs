@@ -35,6 +35,8 @@ enum Want {
 pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
     let mut status = answered(input);
     let (power, word) = match input.sight {
+        // What was said of it stands.
+        Sight::Unasked => return Plan::write(status),
         Sight::HostSilent | Sight::Unreachable => return out_of_sight(input, status),
         // From before the end of the newest job: what that brought is what the status says, and this would take it back.
         Sight::Absent | Sight::Listed { .. } if !input.sight_is_fresh => {
@@ -357,7 +359,7 @@ fn out_of_sight(input: &Input<'_>, mut status: GuestStatus) -> Plan {
             conditions.unknown(Reason::HostSilent, message);
             status.phase = Phase::Unknown;
         }
-        Sight::Unreachable | Sight::Absent | Sight::Listed { .. } => {
+        Sight::Unasked | Sight::Unreachable | Sight::Absent | Sight::Listed { .. } => {
             let message = format!("the agent of hypervisor {host} does not answer");
             conditions.unknown(Reason::HostUnreachable, message);
         }
@@ -369,7 +371,7 @@ fn phase_by_sight(sight: Sight<'_>, former: Phase) -> Phase {
     match sight {
         Sight::Listed { power, .. } => phase_of(power, former),
         Sight::Absent => Phase::Failed,
-        Sight::HostSilent | Sight::Unreachable => former,
+        Sight::HostSilent | Sight::Unasked | Sight::Unreachable => former,
     }
 }
 

@@ -32,12 +32,13 @@ use tokio::time::Instant;
 use self::plan::{
     Action, AgentAbilities, Closing, Input, NextJob, Plan, Sight, TeardownPermit, plan,
 };
+use crate::agents::target;
 use crate::cluster::budget::{self, DeletionBudget};
 use crate::context::{Context, Hold};
 use crate::job::plan::gate;
 use crate::pace::{Pace, differs_in_words_only};
 use crate::placement::random_job_id;
-use crate::reports::{HostReport, Protocol};
+use crate::reports::{Contact, HostReport, Protocol};
 use crate::world::{GuestEntry, HostEntry, Stored, World};
 
 /// The guest loop.
@@ -143,7 +144,10 @@ impl GuestReconciler {
         id: GuestId,
         placement: &Placement,
     ) -> Sight<'a> {
-        let alive = world.host(placement.hypervisor).is_some_and(HostEntry::is_alive);
+        let host = world.host(placement.hypervisor);
+        let alive = host.is_some_and(HostEntry::is_alive);
+        let heard = report.is_some_and(|report| report.contact != Contact::Never);
+        let will_be = host.and_then(target).is_some();
         let window = self.context.settings.reachable_window;
         let reachable = report.filter(|report| report.is_reachable(Instant::now(), window));
         match (alive, reachable.and_then(|report| report.guest(id))) {
@@ -152,6 +156,7 @@ impl GuestReconciler {
                 Sight::Listed { power: guest.state.power(), word: &guest.record.state }
             }
             (_, Some(None)) => Sight::Absent,
+            (true, None) if !heard && will_be => Sight::Unasked,
             (true, None) => Sight::Unreachable,
             (false, None) => Sight::HostSilent,
         }

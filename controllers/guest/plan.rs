@@ -24,7 +24,9 @@ use crate::world::GuestEntry;
 pub(super) enum Sight<'a> {
     /// The host's heartbeat is gone: nothing is known.
     HostSilent,
-    /// The host lives, but its agent does not answer, or has not listed its guests yet.
+    /// The host lives, and its agent was not heard of yet since this process leads, or since it moved: soon it will be.
+    Unasked,
+    /// The host lives, but its agent does not answer.
     Unreachable,
     /// A complete list does not have it.
     Absent,

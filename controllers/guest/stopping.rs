@@ -54,6 +54,7 @@ pub(super) fn phase_after_stop(sight: Sight<'_>) -> Phase {
         Sight::Listed { power: Power::Down { .. } | Power::Unclear, .. }
         | Sight::Absent
         | Sight::HostSilent
+        | Sight::Unasked
         | Sight::Unreachable => Phase::Stopped,
     }
 }

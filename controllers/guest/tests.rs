@@ -517,3 +517,35 @@ async fn freeing_a_guest_leaves_no_key_that_was_put_right_meanwhile() {
     assert!(bench.context.world.read().guest(guest).is_none(), "the address waits for nobody");
     bench.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_of_a_guest_stands_until_its_host_was_asked() {
+    let bench = Bench::new().await;
+    let (guest, host): (GuestId, HypervisorId) = (id(100), id(1));
+    let status = GuestStatus {
+        phase: Phase::Running,
+        placement: Some(placement(100, host, id(2))),
+        ..GuestStatus::default()
+    };
+    bench
+        .put(&[
+            (Key::Hypervisor(host), json!({"ip": "192.0.2.1"})),
+            (Key::Heartbeat(host), json!("alive")),
+            (Key::Guest(guest), json!({"flavor": id::<u8>(1), "network": id::<u8>(1)})),
+            (Key::GuestStatus(guest), json!(status)),
+        ])
+        .await;
+    let guests = GuestReconciler::new(bench.context.clone());
+    let ready = |plan: &Plan| {
+        let conditions = &written(plan).conditions;
+        conditions.iter().find(|it| it.kind == ConditionType::Ready).map(|it| it.reason)
+    };
+    assert_eq!(ready(&guests.step(guest).unwrap().plan), None, "a new leader has yet to ask");
+    while bench.context.queues.guest.try_next().is_some() {
+        bench.context.queues.guest.done(&guest);
+    }
+    bench.until("nobody answers", || bench.context.queues.guest.try_next().is_some()).await;
+    let plan = guests.step(guest).unwrap().plan;
+    assert_eq!(ready(&plan), Some(Reason::HostUnreachable));
+    bench.end().await;
+}
