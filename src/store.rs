@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use crate::readiness::Progress;
 
-/// Between two attempts. Each says once what it met, so this also bounds the log.
+/// Between two attempts.
 const RETRY: Duration = Duration::from_secs(3);
 
 /// Connects, however long that takes. Tells `progress` why it takes so long.
@@ -15,6 +15,7 @@ const RETRY: Duration = Duration::from_secs(3);
 /// # Errors
 /// [`KvError::Invalid`] for a configuration that can never work.
 pub(crate) async fn connect(config: &EtcdConfig, progress: &Progress) -> Result<EtcdKv, KvError> {
+    let mut told = String::new();
     loop {
         let error = match EtcdKv::connect(config.clone()).await {
             Ok(kv) => {
@@ -24,8 +25,13 @@ pub(crate) async fn connect(config: &EtcdConfig, progress: &Progress) -> Result<
             Err(error @ KvError::Invalid(_)) => return Err(error),
             Err(error) => error,
         };
-        warn!(endpoints = config.endpoints.join(","), %error, "cannot reach etcd, trying again");
-        progress.connecting(error.to_string());
+        let trouble = error.to_string();
+        // Once: `/readyz` goes on saying so.
+        if trouble != told {
+            warn!(endpoints = config.endpoints.join(","), %error, "cannot reach etcd, trying again");
+            told.clone_from(&trouble);
+        }
+        progress.connecting(trouble);
         tokio::time::sleep(RETRY).await;
     }
 }

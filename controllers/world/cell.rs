@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use lochness_kv::{Event, Header, KeyValue};
 use lochness_runtime::watcher::{StoreChange, ViewSink};
 use tokio::sync::watch;
-use tracing::{info, warn};
 
 use super::{Change, World};
 
@@ -92,7 +91,6 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
 impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
     fn replace(&mut self, kvs: Vec<KeyValue>, header: Header) {
         let listed = World::from_list(&self.cell.read(), &kvs, header);
-        info!(revision = header.revision, keys = kvs.len(), "the store was listed");
         let former = {
             let mut world = self.cell.world.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *world, listed)
@@ -111,7 +109,6 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
     }
 
     fn interrupted(&mut self, reason: &str) {
-        warn!(reason, "the view of the store is interrupted, it may be old");
         self.cell.position.send_modify(|position| {
             if !matches!(position.connection, Connection::Replaced(_)) {
                 position.connection = Connection::Interrupted(reason.to_owned());

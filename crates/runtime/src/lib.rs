@@ -17,6 +17,7 @@ pub mod leader;
 pub mod metrics;
 pub mod queue;
 pub mod tasks;
+mod trouble;
 pub mod watcher;
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::backoff::BackoffOptions;
 use crate::metrics::{ControllerMetrics, Metrics, ReconcileResult};
 use crate::queue::{Cause, Queue};
 use crate::tasks::panic_message;
+use crate::trouble::{Failures, Loudness};
 
 pub use rescan::rescan;
 
@@ -174,11 +175,14 @@ impl<R: Reconciler> Controller<R> {
     pub async fn run(self, token: CancellationToken) {
         let _closes = CloseOnDrop(Arc::clone(&self.queue));
         let mut running = FuturesUnordered::new();
+        let mut failures = Failures::new();
         loop {
             tokio::select! {
                 biased;
                 () = token.cancelled() => return,
-                Some(finished) = running.next(), if !running.is_empty() => self.settle(finished),
+                Some(finished) = running.next(), if !running.is_empty() => {
+                    self.settle(finished, &mut failures);
+                }
                 next = self.queue.next_with_cause(), if running.len() < self.workers => match next {
                     Some((key, cause)) => running.push(self.reconcile(key, cause)),
                     None => return,
@@ -207,11 +211,14 @@ impl<R: Reconciler> Controller<R> {
     }
 
     /// Counts a reconcile, logs it, and gives its key back to the queue.
-    fn settle(&self, finished: Finished<R::Key>) {
+    fn settle(&self, finished: Finished<R::Key>, failures: &mut Failures<R::Key>) {
         let Finished { key, cause, span, took, end } = finished;
         let _entered = span.entered();
         let result = match end {
-            End::Returned(Ok(outcome)) => self.succeeded(&key, cause, outcome),
+            End::Returned(Ok(outcome)) => {
+                failures.succeeded(&key);
+                self.succeeded(&key, cause, outcome)
+            }
             End::Returned(Err(ReconcileError::Conflict)) => {
                 let retry_in = self.queue.retry_soon(key.clone());
                 debug!(?retry_in, "the view has moved on, planning again");
@@ -219,7 +226,7 @@ impl<R: Reconciler> Controller<R> {
             }
             End::Returned(Err(ReconcileError::Failed { reason, message })) => {
                 let retry_in = self.queue.retry(key.clone());
-                warn!(reason, message, ?retry_in, "reconcile failed");
+                tell(failures.failed(&key, reason), reason, &message, retry_in);
                 ReconcileResult::Error
             }
             End::TimedOut(limit) => {
@@ -251,6 +258,20 @@ impl<R: Reconciler> Controller<R> {
                 ReconcileResult::RequeueAfter
             }
         }
+    }
+}
+
+/// Logs a failure, unless that would only repeat what was said.
+fn tell(loudness: Loudness, reason: &'static str, why: &str, retry_in: Duration) {
+    match loudness {
+        Loudness::Tell => warn!(reason, why, ?retry_in, "reconcile failed, will retry"),
+        Loudness::TellLast => warn!(
+            reason,
+            why,
+            ?retry_in,
+            "reconcile failed, will retry; more keys that fail like this are logged at debug for a minute"
+        ),
+        Loudness::Quiet => debug!(reason, why, ?retry_in, "reconcile failed, will retry"),
     }
 }
 

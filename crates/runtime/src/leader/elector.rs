@@ -7,7 +7,7 @@ use lochness_kv::Kv;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::ElectorOptions;
 use super::campaign::Campaign;
@@ -15,6 +15,7 @@ use super::keeper::{keep, run_out};
 use super::term::Term;
 use crate::backoff::Backoff;
 use crate::metrics::{LeaderMetrics, Metrics};
+use crate::trouble::Trouble;
 
 /// Campaigns for one key, and leads while it holds it.
 pub struct Elector {
@@ -42,6 +43,7 @@ impl Elector {
     {
         let mut backoff = Backoff::new(self.campaign.options.backoff);
         let mut failures = 0;
+        let mut trouble = Trouble::default();
         loop {
             let vacant = tokio::select! {
                 biased;
@@ -54,6 +56,9 @@ impl Elector {
                 Ok(()) => self.campaign.stand().await,
                 Err(error) => Err(error),
             };
+            if stood.is_ok() {
+                trouble.is_over();
+            }
             match stood {
                 Ok(Some(won)) if token.is_cancelled() => {
                     let term = Term::new(won);
@@ -66,7 +71,10 @@ impl Elector {
                     }
                 }
                 Ok(None) => failures = 0,
-                Err(error) => warn!(%error, "cannot campaign"),
+                Err(error) if trouble.is_news() => {
+                    warn!(%error, "cannot campaign for the leadership, will retry");
+                }
+                Err(error) => debug!(%error, "cannot campaign for the leadership, will retry"),
             }
             tokio::select! {
                 biased;
@@ -113,7 +121,7 @@ impl Elector {
         }
         drop(keeper);
         self.campaign.release(term.fence(), term.lease_id()).await;
-        info!(revision = term.revision(), "has given the leadership back");
+        info!(revision = term.revision(), "stands by");
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lochness_kv::{Event, KeyValue, Kv, KvError, RangeRequest, WatchRequest};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::campaign::bounded;
 use super::term::Term;
+use crate::trouble::Trouble;
 
 /// Keepalives go out so many times a lease.
 const KEEPALIVES: u32 = 5;
@@ -39,16 +40,24 @@ pub(super) async fn run_out(term: &Term) -> &'static str {
 /// Sends keepalives.
 async fn renew(kv: &dyn Kv, term: &Term) -> &'static str {
     let lease = term.lease();
+    let mut trouble = Trouble::default();
     let mut next = Instant::now() + lease / KEEPALIVES;
     loop {
         sleep_until(next).await;
         let asked = Instant::now();
         next = asked + lease / KEEPALIVES;
         match bounded(lease / PATIENCE, kv.lease_keepalive(term.lease_id())).await {
-            Ok(ttl) if !ttl.is_zero() => term.renewed(asked, ttl),
+            Ok(ttl) if !ttl.is_zero() => {
+                term.renewed(asked, ttl);
+                if trouble.is_over() {
+                    info!("keepalives are answered again");
+                }
+            }
             Ok(_) | Err(KvError::LeaseNotFound) => return "the store does not know the lease",
             Err(error) => {
-                warn!(%error, "keepalive failed");
+                if trouble.is_news() {
+                    warn!(%error, "keepalive of the leader's key failed, will retry");
+                }
                 next = Instant::now() + lease / RETRIES;
             }
         }
@@ -57,12 +66,15 @@ async fn renew(kv: &dyn Kv, term: &Term) -> &'static str {
 
 /// Watches the key: a keepalive alone proves little, as a store may answer it although the lease is gone.
 async fn guard(kv: &dyn Kv, term: &Term) -> &'static str {
+    let mut trouble = Trouble::default();
     loop {
         match follow(kv, term).await {
             Ok(Key::Lost) => return "the key was deleted or put by another",
             Ok(Key::Silent) => {}
             Err(error) => {
-                warn!(%error, "the leader's key cannot be watched");
+                if trouble.is_news() {
+                    warn!(%error, "the leader's key cannot be watched, will retry");
+                }
                 sleep(term.lease() / RETRIES).await;
             }
         }

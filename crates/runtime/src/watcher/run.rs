@@ -149,7 +149,12 @@ impl Course {
         let view =
             View { cluster: header.cluster_id, last: header.revision, seen: header.revision };
         self.view = Some(view);
-        info!(reason = reason.name(), revision = header.revision, keys = kvs.len(), "listed");
+        info!(
+            reason = reason.name(),
+            revision = header.revision,
+            keys = kvs.len(),
+            "the store was listed"
+        );
         self.metrics.relisted(reason.name());
         self.metrics.advanced(0, header.revision);
         sink.replace(kvs, header);
@@ -185,6 +190,9 @@ impl Course {
             Ok(stream) => stream,
             Err(end) => return end,
         };
+        if self.connection == Connection::Interrupted {
+            info!(revision = view.last, "the watch goes on");
+        }
         self.connection = Connection::Live;
         sink.live();
         let (sender, mut revisions) = mpsc::unbounded_channel();
@@ -277,7 +285,7 @@ impl Course {
     /// Tells the sink once that there is no stream, and waits before the next attempt.
     async fn pause(&mut self, sink: &mut impl ViewSink, reason: &str) {
         if self.connection != Connection::Interrupted {
-            warn!(reason, "the watch is interrupted");
+            warn!(reason, "the watch is interrupted: the view of the store may be old, will retry");
             self.connection = Connection::Interrupted;
             sink.interrupted(reason);
         }
