@@ -105,10 +105,15 @@ async fn beat(
 ) {
     let mut session = None;
     let mut backoff = BACKOFF_MIN;
+    // A store that is away is told once, not at every attempt of every host.
+    let mut is_told = false;
     loop {
         let sent = Instant::now();
         match renew(registrar, host, address, session.take()).await {
             Ok(Some(held)) => {
+                if std::mem::take(&mut is_told) {
+                    tracing::info!(host = host.name(), "heartbeat is kept again");
+                }
                 proofs.send_replace(sent);
                 session = Some(held);
                 backoff = BACKOFF_MIN;
@@ -116,7 +121,12 @@ async fn beat(
             }
             Ok(None) => tracing::info!(host = host.name(), "lease is lost, taking a new one"),
             Err((held, error)) => {
-                tracing::warn!(host = host.name(), %error, "cannot keep heartbeat, will retry");
+                if is_told {
+                    tracing::debug!(host = host.name(), %error, "cannot keep heartbeat, will retry");
+                } else {
+                    tracing::warn!(host = host.name(), %error, "cannot keep heartbeat, will retry");
+                }
+                is_told = true;
                 session = held;
                 sleep(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF_MAX);
