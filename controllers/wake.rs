@@ -32,8 +32,9 @@ fn may_help_pending(world: &World, change: &Change) -> bool {
         }
         Change::Address(subnet, ip) => !world.address(*subnet, *ip).is_taken(),
         // These wake every guest.
-        Change::Everything | Change::Config => false,
-        Change::Guest(_)
+        Change::Everything
+        | Change::Config
+        | Change::Guest(_)
         | Change::GuestStatus(_)
         | Change::ObjectStatus(..)
         | Change::HypervisorStatus(_)
