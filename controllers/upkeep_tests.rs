@@ -292,3 +292,27 @@ async fn the_world_is_shown_in_numbers() {
     }
     upkeep.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_of_a_host_stands_until_it_was_asked() {
+    let upkeep = Upkeep::new().await;
+    let said = json!({"alive": true, "reachable": true, "address": "192.0.2.1:8080"});
+    upkeep
+        .bench
+        .put(&[
+            (Key::Hypervisor(id(HOST)), json!({"ip": "192.0.2.1"})),
+            (Key::Heartbeat(id(HOST)), json!("alive")),
+            (Key::HypervisorStatus(id(HOST)), said),
+        ])
+        .await;
+    let is_reachable = || {
+        let world = upkeep.bench.context.world.read();
+        let status = world.host(id(HOST)).and_then(|host| host.status.as_ref()?.value.clone());
+        status.is_some_and(|status| status.reachable)
+    };
+    // The polls look for new hosts a little later.
+    sleep(Duration::from_millis(50)).await;
+    assert!(is_reachable(), "nobody has asked yet");
+    upkeep.bench.until("nobody answers", || !is_reachable()).await;
+    upkeep.end().await;
+}

@@ -95,7 +95,7 @@ impl HostReconciler {
         let grace = suspicious.then_some(context.settings.vanish_confirmation);
         Some(Look {
             found: Found::of(entry.status.as_ref()),
-            wanted: plan::status(&facts),
+            wanted: plan::said_before_asking(&facts).or_else(|| plan::status(&facts)),
             repairs,
             again_in: [plan::lapses_in(&facts), grace].into_iter().flatten().min(),
         })

@@ -65,6 +65,16 @@ pub(crate) fn lapses_in(facts: &Facts<'_>) -> Option<Duration> {
     Some(left + Duration::from_millis(1))
 }
 
+/// What was said of a host that lives and whose agent was not heard of yet, since this process leads or since it moved:
+/// soon it will be, and until then that stands.
+pub(crate) fn said_before_asking(facts: &Facts<'_>) -> Option<HypervisorStatus> {
+    let heard = facts.report().is_some_and(|report| report.contact != Contact::Never);
+    if heard || !facts.entry.is_alive() || target(facts.entry).is_none() {
+        return None;
+    }
+    facts.entry.status.as_ref()?.value.as_deref().cloned()
+}
+
 /// The status that a host should have; `None` when nothing of it is left.
 pub(crate) fn status(facts: &Facts<'_>) -> Option<HypervisorStatus> {
     let entry = facts.entry;
