@@ -136,10 +136,12 @@ fn unconfirmed(input: &Input<'_>, job: &Job, closing: Option<&Closing>) -> Optio
     } else {
         input.quarantine.saturating_sub(passed.unsigned_abs())
     };
-    if left == Duration::ZERO {
+    // That nothing is known of its host does not make it absent there.
+    let is_absent = input.sight == Sight::Absent && input.sight_is_fresh;
+    if left == Duration::ZERO && is_absent {
         return None;
     }
-    let mut plan = Plan::write(input.status.clone()).again_in(left);
+    let mut plan = Plan::write(input.status.clone()).again_in(left.max(PERMIT_RETRY));
     if let Action::Write { close, .. } = &mut plan.action {
         *close = closing.cloned();
     }

@@ -491,6 +491,20 @@ fn a_document_that_no_longer_parses_stops_nothing() {
     assert!(entry.document.as_ref().unwrap().invalid.is_some());
 }
 
+#[test]
+fn the_address_of_a_guest_of_the_original_is_freed_only_when_its_host_says_that_it_is_gone() {
+    let after = |host_silent, fresh| {
+        let job = Some(job(JobAction::Delete, JobStatus::Done, 0, 1_000));
+        let case = Case { phase: "Deleting", document: Value::Null, job, ..Case::default() };
+        Case { state: None, order: false, host_silent, fresh, ..case }.plan()
+    };
+    assert!(matches!(after(false, true).action, Action::Free { .. }));
+    for plan in [after(true, true), after(false, false)] {
+        assert_eq!((written(&plan).phase, next(&plan)), (Phase::Deleting, None));
+        assert!(plan.again_in.is_some());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn freeing_a_guest_leaves_no_key_that_was_put_right_meanwhile() {
     let bench = Bench::new().await;
