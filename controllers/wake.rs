@@ -31,7 +31,7 @@ fn may_help_pending(world: &World, change: &Change) -> bool {
             world.host(*host).is_none_or(|entry| !entry.index.contains_key(guest))
         }
         Change::Address(subnet, ip) => !world.address(*subnet, *ip).is_taken(),
-        // These wake every guest.
+        // Nothing that a guest waits for, or a change that wakes every guest anyway.
         Change::Everything
         | Change::Config
         | Change::Guest(_)

@@ -29,7 +29,7 @@ async fn storm(seed: u64, compat: Compat) {
         let jitter = Duration::from_millis(300);
         let delays = Delays { create, jitter, ..Delays::default() };
         let options = HostOptions::new(&format!("host-{number}"));
-        let options = HostOptions { delays, compat, ..options };
+        let options = HostOptions { compat, delays, ..options };
         stage.host(&options).await;
     }
     stage.operator("0").await;
