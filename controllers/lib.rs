@@ -1,7 +1,7 @@
 //! The reconcile loops of Loch Ness and the world that they read.
 //!
 //! One folder a loop: `plan.rs` decides (pure: no async, no store, no HTTP, no clock), `mod.rs` acts. What they share
-//! lies beside them, each under its noun. [`loops::Loops`] wires them for one term of leadership; [`wake`] says which
+//! lies beside them, each under its noun. [`loops`] wires them for one term of leadership; [`wake`] says which
 //! change wakes which loop, in one table.
 
 pub mod agents;

@@ -1,6 +1,6 @@
 //! Whether a list of guests is believed: absent is not unknown (DESIGN.md, *Consistency* 9). Pure.
 //!
-//! A complete answer of the right host makes a guest absent. But when more than [`FEW`] and more than half of a host's
+//! A complete answer of the right host makes a guest absent. But when more than a few and more than half of a host's
 //! guests vanish at once and the host did not boot meanwhile, something other than the guests is likelier to be broken:
 //! a storage sub-agent, a database, the list itself. Then only a second answer, asked a minute later, is believed.
 
