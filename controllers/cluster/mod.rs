@@ -12,8 +12,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lochness_api::keys::Key;
+use lochness_api::status::Condition;
 use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
 use lochness_runtime::metrics::Metrics;
+use tracing::warn;
 
 use crate::context::Context;
 use crate::pace::Pace;
@@ -50,7 +52,7 @@ impl Reconciler for ClusterReconciler {
         if let Err(wait) = self.looks.take((), context.settings.status_interval) {
             return Ok(Outcome::unchanged().after(wait));
         }
-        let (found, wanted) = {
+        let (found, wanted, turned) = {
             let world = context.world.read();
             let facts = plan::Facts {
                 world: &world,
@@ -59,10 +61,18 @@ impl Reconciler for ClusterReconciler {
                 epoch: context.epoch().to_string(),
                 wall: context.now(),
             };
-            (Found::of(world.cluster_status()), plan::status(&facts))
+            let wanted = plan::status(&facts);
+            let former = world.cluster_status().and_then(|status| status.value.as_deref());
+            let turned = plan::turned(former, &wanted);
+            (Found::of(world.cluster_status()), wanted, turned)
         };
         let outcome =
             self.statuses.settle(context, &(), &Key::ClusterStatus, found, Some(wanted)).await?;
+        if outcome.changed {
+            for Condition { kind, status, reason, message, .. } in turned {
+                warn!(condition = %kind, %status, %reason, message, "the cluster's condition has changed");
+            }
+        }
         Ok(outcome.after(LOOK_AGAIN))
     }
 }

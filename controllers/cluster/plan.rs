@@ -42,6 +42,16 @@ pub(super) fn status(facts: &Facts<'_>) -> ClusterStatus {
     }
 }
 
+/// The conditions that say yes where the former status said no, or the other way round: what a person should hear of.
+pub(super) fn turned(former: Option<&ClusterStatus>, wanted: &ClusterStatus) -> Vec<Condition> {
+    let Some(former) = former else { return Vec::new() };
+    let is_new = |condition: &&Condition| {
+        let before = former.conditions.iter().find(|before| before.kind == condition.kind);
+        before.is_some_and(|before| before.status != condition.status)
+    };
+    wanted.conditions.iter().filter(is_new).cloned().collect()
+}
+
 /// How many documents of each kind do not parse or validate.
 pub(crate) fn invalid_documents(world: &World) -> BTreeMap<Kind, u64> {
     let mut invalid: BTreeMap<Kind, u64> = Kind::ALL.into_iter().map(|kind| (kind, 0)).collect();

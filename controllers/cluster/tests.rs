@@ -5,7 +5,7 @@ use lochness_api::keys::Key;
 use lochness_api::status::{ClusterStatus, ConditionStatus, ConditionType, Reason};
 use serde_json::json;
 
-use super::plan::{Facts, status};
+use super::plan::{Facts, status, turned};
 use crate::context::Hold;
 use crate::test_world::{TestWorld, id};
 
@@ -74,4 +74,16 @@ fn a_store_that_was_replaced_a_pause_and_a_bad_value_are_told() {
     let (_, reason_of, message) = reason(&status, ConditionType::ConfigValid);
     assert_eq!(reason_of, Reason::ConfigRejected);
     assert!(message.contains("config/quarantine_seconds"), "{message}");
+}
+
+#[test]
+fn a_person_hears_of_a_condition_when_it_turns_and_not_again() {
+    let mut world = TestWorld::new();
+    let before = look(&world, None);
+    assert!(turned(None, &before).is_empty(), "a first status turns nothing");
+    world.config("pause", "true");
+    let paused = look(&world, Some(Hold::Paused));
+    let kinds: Vec<_> = turned(Some(&before), &paused).iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, [ConditionType::Paused]);
+    assert!(turned(Some(&paused), &paused).is_empty());
 }
