@@ -25,6 +25,8 @@ pub use state::Cause;
 
 /// First delay after a conflict: the view that was planned on is behind by little more than one answer of etcd.
 const CONFLICT_MIN: Duration = Duration::from_millis(10);
+/// The longest delay after a conflict: the cap for etcd, also where failures back off further.
+const CONFLICT_MAX: Duration = Duration::from_secs(5);
 
 /// A longer delay counts as this one, so that a due time is always within what an `Instant` can hold.
 const LONGEST_DELAY: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -47,7 +49,8 @@ struct Shared<K> {
 impl<K: Clone + Ord + Hash + Send + Sync + 'static> Queue<K> {
     /// An empty queue, shown in the metrics under `name` as long as it lives.
     pub fn new(name: &'static str, backoff: BackoffOptions, metrics: &Metrics) -> Arc<Self> {
-        let conflicts = BackoffOptions { min: backoff.min.min(CONFLICT_MIN), ..backoff };
+        let (min, max) = (backoff.min.min(CONFLICT_MIN), backoff.max.min(CONFLICT_MAX));
+        let conflicts = BackoffOptions { min, max, ..backoff };
         let shared = Shared {
             state: State::new(),
             failures: Backoff::new(backoff),

@@ -181,3 +181,14 @@ async fn the_longest_delay_does_not_overflow() {
     queue.add_after(1, Duration::MAX);
     assert_eq!((queue.len(), queue.try_next()), (1, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn conflicts_back_off_to_the_cap_for_etcd_however_long_failures_wait() {
+    let backoff = BackoffOptions { max: seconds(30), ..BackoffOptions::default() };
+    let queue = Queue::new("test", backoff, &Metrics::new());
+    let longest = |retry: fn(&Queue<u32>, u32) -> Duration, key| {
+        (0..20).map(|_| retry(&queue, key)).max().unwrap()
+    };
+    assert!(longest(Queue::retry_soon, 1) <= seconds(5));
+    assert!(longest(Queue::retry, 2) > seconds(5));
+}
