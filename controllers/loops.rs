@@ -116,7 +116,8 @@ impl Operator {
         let (kv, options) = (Arc::clone(&self.kv), self.elector_options());
         let elector = Elector::new(kv, options, &self.metrics);
         let token = tasks.token().clone();
-        let process = Process { operator: self, world, active, observer, agents };
+        let process =
+            Process { operator: self, world, active, observer, agents, tasks: tasks.clone() };
         let process = Arc::new(process);
         tasks.spawn("elector", async move {
             elector.run(token, move |term| Arc::clone(&process).lead(term)).await;
@@ -151,12 +152,14 @@ struct Process {
     active: Arc<Active>,
     observer: Observer,
     agents: AgentMetrics,
+    /// Around the tasks of every term, so that none outlives the process's own.
+    tasks: Tasks,
 }
 
 impl Process {
     /// One term of leadership, from the election to its loss.
     async fn lead(self: Arc<Self>, term: Term) {
-        let tasks = Tasks::new();
+        let tasks = self.tasks.child();
         tokio::select! {
             biased;
             () = term.lost().cancelled() => {}

@@ -100,6 +100,12 @@ impl Tasks {
         self.group.panicked.get().copied()
     }
 
+    /// Drops every task at once, those of child groups too, as if the process had died: none of them runs another step.
+    /// For tests that let a process crash; the living use [`Self::shutdown`].
+    pub fn abort(&self) {
+        self.group.abort_all();
+    }
+
     /// Tells all tasks to end and waits for them, those of child groups included. After [`GRACE`] the rest is named in
     /// the log and aborted. Not to be called from a task of the group, which would wait for itself.
     pub async fn shutdown(&self) {
@@ -240,6 +246,20 @@ mod tests {
         tasks.shutdown().await;
         assert!(dropped.load(Ordering::SeqCst));
         assert_eq!(began.elapsed().as_secs(), GRACE.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn abort_drops_the_tasks_of_inner_groups_too_without_another_step() {
+        let parent = Tasks::new();
+        let stepped = Arc::new(AtomicBool::new(false));
+        let (child, done) = (parent.child(), Arc::clone(&stepped));
+        child.spawn("inner", async move {
+            tokio::task::yield_now().await;
+            done.store(true, Ordering::SeqCst);
+        });
+        parent.abort();
+        parent.shutdown().await;
+        assert!(!stepped.load(Ordering::SeqCst));
     }
 
     #[tokio::test(start_paused = true)]
