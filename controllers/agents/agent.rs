@@ -162,6 +162,11 @@ impl Agent {
         self.read(Operation::Job, self.client.job(remote)).await
     }
 
+    /// The jobs that belong to no guest that the agent still knows, newest first.
+    pub async fn image_jobs(&self) -> Result<Vec<AgentJob>, CallError> {
+        self.read(Operation::Jobs, self.client.image_jobs()).await
+    }
+
     /// The images that the host has.
     pub async fn images(&self) -> Result<Vec<AgentImage>, CallError> {
         self.read(Operation::Images, self.client.images()).await

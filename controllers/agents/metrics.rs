@@ -30,6 +30,8 @@ pub enum Operation {
     Guest,
     /// `GET /guests/{id}/jobs`.
     JobsOf,
+    /// `GET /jobs`.
+    Jobs,
     /// `GET /jobs/{id}`.
     Job,
     /// A mutating request on a guest.
@@ -129,6 +131,7 @@ impl Operation {
             Self::ListGuests => "list_guests",
             Self::Guest => "guest",
             Self::JobsOf => "jobs_of",
+            Self::Jobs => "jobs",
             Self::Job => "job",
             Self::Act(action) => action.as_str(),
             Self::Images => "images",

@@ -17,7 +17,8 @@ use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
 use crate::reports::ImageState;
 
-/// So long after its begin, a fetch is looked at as often as a running job; then as often as a host at rest.
+/// So long after its begin, a fetch is looked at as often as a running job; then as often as a host at rest, and one
+/// whose answer was lost is looked for among the agent's jobs. If it arrives still later, the image is fetched twice.
 const EAGER: Duration = Duration::from_secs(10);
 
 /// The fetches that this process began, in this term.
@@ -157,6 +158,19 @@ impl Fetches {
                     return Some(self.failed(context, host, image, words));
                 }
                 Ok(Some(_)) => {}
+                Err(error) => return Some(pause_after(&error, context)),
+            }
+        }
+        let is_unanswered =
+            |fetch: &Fetch| fetch.remote.is_none() && fetch.since.elapsed() >= EAGER;
+        if fetch.as_ref().is_some_and(is_unanswered) {
+            // The jobs do not say for which image they are: one that is under way may be this one's.
+            match agent.image_jobs().await {
+                Ok(jobs) if jobs.iter().all(|job| job.status.is_final()) => {
+                    let words = "the agent does not know of the fetch".to_owned();
+                    return Some(self.failed(context, host, image, words));
+                }
+                Ok(_) => {}
                 Err(error) => return Some(pause_after(&error, context)),
             }
         }

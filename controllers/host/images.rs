@@ -121,16 +121,22 @@ pub(super) fn step(
     match &missing.lack {
         Lack::NoDocument => Step::Say(NO_DOCUMENT),
         Lack::NotFetched(fetch) => Step::Fetch(fetch.clone()),
+        // It was forgotten while nobody needed the image, and nobody knows how it ended.
+        Lack::Fetching if last.is_none() => again(world, missing.image, Duration::ZERO),
         Lack::Fetching if passed.is_some_and(|passed| passed >= FETCH_DEADLINE) => Step::GiveUp,
         Lack::Fetching => Step::Look,
         Lack::Failed(_) => {
             let delay = settings.retry_delay(last.map_or(1, |fetch| fetch.failures));
-            let left = delay.saturating_sub(passed.unwrap_or(delay));
-            match world.image(missing.image).and_then(|declared| declared.understood.as_deref()) {
-                Some(image) if left.is_zero() => Step::Fetch(fetch(image)),
-                Some(_) => Step::Wait(left),
-                None => Step::Say(NO_DOCUMENT),
-            }
+            again(world, missing.image, delay.saturating_sub(passed.unwrap_or(delay)))
         }
+    }
+}
+
+/// Another fetch, as soon as `left` is over.
+fn again(world: &World, image: ImageId, left: Duration) -> Step {
+    match world.image(image).and_then(|declared| declared.understood.as_deref()) {
+        Some(image) if left.is_zero() => Step::Fetch(fetch(image)),
+        Some(_) => Step::Wait(left),
+        None => Step::Say(NO_DOCUMENT),
     }
 }

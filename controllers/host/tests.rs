@@ -291,6 +291,7 @@ async fn an_image_that_a_guest_needs_is_fetched_once_and_again_after_a_failure()
     let since = |since| Fetch { failures: 1, since, remote: None };
     assert_eq!(step(&fetching, Some(&since(scene.now + WINDOW))), Step::Look);
     assert_eq!(step(&fetching, Some(&since(scene.now))), Step::GiveUp);
+    assert!(matches!(step(&fetching, None), Step::Fetch(_)), "the fetch was forgotten");
 
     let failed = missing(&[(image, ImageState::Failed("no".to_owned()))]).remove(0);
     let lately = since(scene.now + FETCH_DEADLINE);

@@ -25,8 +25,9 @@ pub use router::{AnswerLost, ConnectionRefused, RouterTransport};
 pub use transport::{Transport, TransportError};
 
 use crate::wire::{
-    AgentGuest, AgentImage, AgentJob, Capabilities, DAMAGED_MESSAGE, ErrorBody, FirewallPatch,
-    FirewallPut, FirewallState, HEADER_EPOCH, HEADER_JOB, HEADER_ORDER, ImageFetch, Order,
+    AGENT_QUEUE, AgentGuest, AgentImage, AgentJob, Capabilities, DAMAGED_MESSAGE, ErrorBody,
+    FirewallPatch, FirewallPut, FirewallState, HEADER_EPOCH, HEADER_JOB, HEADER_ORDER, ImageFetch,
+    Order,
 };
 use answer::{decode, refusal, remote_job};
 
@@ -205,6 +206,14 @@ impl AgentClient {
         let jobs: Option<Vec<AgentJob>> = decode(ok(answer)?.body())?;
         let ours = |job: &AgentJob| job.guest_id.parse() == Ok(guest);
         Ok(jobs.unwrap_or_default().into_iter().filter(ours).collect())
+    }
+
+    /// The jobs that belong to no guest, such as fetches of images, that the agent still knows, newest first.
+    pub async fn image_jobs(&self) -> Result<Vec<AgentJob>, AgentError> {
+        let answer = self.get("/jobs", READ_TIMEOUT).await?;
+        let jobs: Option<Vec<AgentJob>> = decode(ok(answer)?.body())?;
+        let of_images = |job: &AgentJob| job.guest_id == AGENT_QUEUE;
+        Ok(jobs.unwrap_or_default().into_iter().filter(of_images).collect())
     }
 
     /// The images that the host has.
