@@ -47,7 +47,7 @@ pub use faults::{Event, FaultRequest, Faults, ReplyFault};
 pub use fleet::AgentServer;
 pub use history::{Effect, EffectKind};
 pub use host::Host;
-pub use registration::Registrar;
+pub use registration::{Registrar, register};
 pub use routes::router;
 pub use stats::Stats;
 /// The same as [`Durability`], by its former name.

@@ -66,8 +66,8 @@ impl Registrar {
     }
 }
 
-/// Keeps a host registered, for ever.
-pub(super) async fn register(registrar: &Registrar, host: &Host, address: SocketAddr) {
+/// Keeps a host that is served at `address` registered, for ever.
+pub async fn register(registrar: &Registrar, host: &Host, address: SocketAddr) {
     // Nothing is known of leases of former processes; guests of theirs had no more time than this one gives.
     let (proofs, proven) = watch::channel(Instant::now());
     tokio::join!(
