@@ -47,7 +47,11 @@ impl Page {
         for condition in conditions {
             let age = span::ago(now, condition.last_transition);
             let name = format!("{}={}", condition.kind, condition.status);
-            let text = format!("{} since {age}: {}", condition.reason, condition.message);
+            let message = match condition.message.as_str() {
+                "" => String::new(),
+                message => format!(": {message}"),
+            };
+            let text = format!("{} since {age}{message}", condition.reason);
             self.line(1, &name, &text);
         }
     }

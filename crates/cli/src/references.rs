@@ -68,8 +68,10 @@ fn compare(manifests: &[Manifest], known: &Known) -> (Vec<String>, Vec<String>) 
                     &format!("{} {name:?} exists with the id {real}: write that", singular(kind)),
                 )),
                 None => notes.push(format!(
-                    "note: {}: refers to a {} that does not exist yet",
+                    "note: {}: {} {} refers to a {} that does not exist yet ({id}): is its name right?",
                     manifest.location,
+                    singular(manifest.kind),
+                    manifest.name.as_deref().unwrap_or("without a name"),
                     singular(kind)
                 )),
             }
@@ -202,6 +204,9 @@ mod tests {
         let network = id_of(Kind::Network, "prod").to_string();
         let (faults, notes) = compare(&[guest("web-1", &network)], &Known::new());
         assert!(faults.is_empty());
-        assert_eq!(notes, ["note: a.yaml:3:1: refers to a network that does not exist yet"]);
+        let note = format!(
+            "note: a.yaml:3:1: guest web-1 refers to a network that does not exist yet ({network}): is its name right?"
+        );
+        assert_eq!(notes, [note]);
     }
 }

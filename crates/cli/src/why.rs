@@ -1,7 +1,7 @@
 //! Why an object is not as it should be: the first thing that a person wants to know.
 
 use lochness_api::document::Guest;
-use lochness_api::status::{Condition, ConditionStatus, ConditionType, GuestStatus};
+use lochness_api::status::{Condition, ConditionStatus, ConditionType, GuestStatus, Reason};
 use lochness_api::{Document as _, Kind};
 
 use crate::object::Object;
@@ -20,6 +20,10 @@ impl Why {
         Self { reason: reason.to_owned(), message: message.to_owned() }
     }
 
+    fn of(condition: &Condition) -> Self {
+        Self { reason: condition.reason.to_string(), message: condition.message.clone() }
+    }
+
     /// The word, and the sentence where there is one.
     pub(crate) fn sentence(&self) -> String {
         if self.message.is_empty() {
@@ -32,8 +36,11 @@ impl Why {
 
 /// What keeps an object from being as declared; `None` when nothing does.
 pub(crate) fn why(object: &Object) -> Option<Why> {
+    let conditions = object.conditions();
     if object.document.is_none() {
-        return Some(Why::new("Deleting", "its document is gone; teardown is not over"));
+        let held_up = stuck(&conditions).or_else(|| paused(&conditions)).map(Why::of);
+        let deleting = || Why::new("Deleting", "its document is gone; teardown is not over");
+        return Some(held_up.unwrap_or_else(deleting));
     }
     if object.status.is_none() && has_status(object.kind) {
         return Some(Why::new("NoStatus", "no operator has answered yet"));
@@ -47,9 +54,31 @@ pub(crate) fn why(object: &Object) -> Option<Why> {
             Some(_) => {}
         }
     }
-    let conditions = object.conditions();
-    let problem = conditions.iter().find(|condition| is_problem(condition))?;
-    Some(Why { reason: problem.reason.to_string(), message: problem.message.clone() })
+    let problem = conditions.iter().find(|condition| is_problem(condition));
+    let stuck = stuck(&conditions);
+    match (problem, stuck) {
+        // A job is under way, and what it waits for says more than that it is.
+        (Some(problem), Some(stuck)) if is_under_way(problem) => Some(Why::of(stuck)),
+        (Some(problem), _) => Some(Why::of(problem)),
+        (None, stuck) => stuck.map(Why::of),
+    }
+}
+
+/// What keeps the next step from being taken; a step that is only due later is none.
+fn stuck(conditions: &[Condition]) -> Option<&Condition> {
+    conditions.iter().find(|condition| {
+        condition.kind == ConditionType::Progressing
+            && condition.status == ConditionStatus::False
+            && condition.reason != Reason::BackingOff
+    })
+}
+
+fn paused(conditions: &[Condition]) -> Option<&Condition> {
+    conditions.iter().find(|condition| is_problem(condition) && condition.reason == Reason::Paused)
+}
+
+fn is_under_way(problem: &Condition) -> bool {
+    matches!(problem.kind, ConditionType::Created | ConditionType::Ready)
 }
 
 /// Whether a running operator gives every object of the kind a status.
@@ -133,6 +162,33 @@ mod tests {
         let status = status_of(&guest_document(), "Pending", &conditions);
         let object = object(Kind::Guest, Some(&guest_document()), Some(&status));
         assert_eq!(why(&object).unwrap().sentence(), "NoHostFits: NoHostFits in words");
+    }
+
+    #[test]
+    fn what_a_job_waits_for_says_more_than_that_it_is_under_way() {
+        let conditions = [
+            condition("Created", "False", "Creating"),
+            condition("Progressing", "False", "HostUnreachable"),
+        ];
+        let status = status_of(&guest_document(), "Scheduled", &conditions);
+        let waits = object(Kind::Guest, Some(&guest_document()), Some(&status));
+        assert_eq!(why(&waits).unwrap().reason, "HostUnreachable");
+        let conditions = [
+            condition("Ready", "False", "JobFailed"),
+            condition("Progressing", "False", "BackingOff"),
+        ];
+        let status = status_of(&guest_document(), "Failed", &conditions);
+        let failed = object(Kind::Guest, Some(&guest_document()), Some(&status));
+        assert_eq!(why(&failed).unwrap().reason, "JobFailed");
+    }
+
+    #[test]
+    fn a_deletion_that_is_held_says_so() {
+        let held =
+            [condition("Ready", "True", "Running"), condition("Progressing", "False", "Held")];
+        let status = status_of(&guest_document(), "Running", &held);
+        let gone = object(Kind::Guest, None, Some(&status));
+        assert_eq!(why(&gone).unwrap().reason, "Held");
     }
 
     #[test]
