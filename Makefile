@@ -10,7 +10,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BUILD := $(CARGO) build --workspace --bins --tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs build demo demo-check test check fmt clippy doc deny rules
+.PHONY: help setup programs build demo demo-check test sim check fmt clippy doc deny rules
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -37,6 +37,11 @@ test: programs ## Run all tests (with nextest where it is installed)
 	@if $(CARGO) nextest --version >/dev/null 2>&1; \
 		then $(CARGO) nextest run --workspace; \
 		else $(CARGO) test --workspace; fi
+
+SEEDS ?= 1000
+
+sim: ## Simulate SEEDS histories (1000), each of one seed: faults, crashes, and what must hold
+	@SIM_SEEDS=$(SEEDS) $(CARGO) test --test sim -- --nocapture every_history
 
 check: setup fmt clippy doc deny rules ## Formatting, lints, documentation, dependencies, alert rules
 

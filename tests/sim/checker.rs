@@ -1,0 +1,111 @@
+//! The rules that the end-to-end tests check, too: the same files, fed from the model's log instead of a watch.
+
+#[path = "../it/harness/checker/record.rs"]
+mod record;
+#[path = "../it/harness/checker/rules.rs"]
+mod rules;
+#[path = "../it/harness/checker/timeline.rs"]
+mod timeline;
+#[path = "../it/harness/checker/truth.rs"]
+mod truth;
+#[path = "../it/harness/checker/view.rs"]
+mod view;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use lochness_agent::server::Effect;
+use lochness_api::status::GuestStatus;
+use lochness_api::{GuestId, HypervisorId, Key, Prefix};
+use lochness_kv::Event;
+
+use crate::wishes::SUBNET;
+use record::Record;
+pub(crate) use truth::runs;
+
+/// What one host's agent did, by its own account.
+pub(crate) struct HostHistory {
+    pub(crate) host: HypervisorId,
+    /// Whether the agent knows orders; the original does not, and less is promised for it.
+    pub(crate) ordered: bool,
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// Something that must never be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// The revision at which it was seen, 0 for a host's history.
+    pub(crate) revision: i64,
+    /// Which guest it is about.
+    pub(crate) guest: Option<GuestId>,
+    /// What, in words; led by the invariant's number.
+    pub(crate) what: String,
+    /// It is none when the user wrote the revision.
+    pub(crate) unless_ours: bool,
+}
+
+/// The store's whole history, judged.
+pub(crate) struct Checker(Record);
+
+impl Checker {
+    pub(crate) fn new() -> Self {
+        Self(Record::new(Prefix::default()))
+    }
+
+    /// The newest revision that was taken in.
+    pub(crate) fn revision(&self) -> i64 {
+        self.0.revision()
+    }
+
+    /// Takes one whole revision in.
+    pub(crate) fn take(&mut self, events: &[Event], seen: Timestamp) {
+        self.0.take(events, seen);
+    }
+
+    /// Everything that was wrong with the revisions and the hosts' histories.
+    pub(crate) fn violations(
+        &self,
+        histories: &[HostHistory],
+        is_users: impl Fn(i64) -> bool,
+    ) -> Vec<Violation> {
+        let mut violations = self.0.violations(is_users);
+        violations.extend(truth::check(&self.0, histories, &BTreeSet::new()));
+        violations
+    }
+
+    /// What happened to a guest.
+    pub(crate) fn timeline(&self, histories: &[HostHistory], guest: GuestId) -> String {
+        timeline::of_guest(&self.0, histories, guest)
+    }
+
+    /// For whom an address is reserved now.
+    pub(crate) fn reserved_for(&self, ip: IpAddr) -> Option<&str> {
+        self.0.view.text(&Key::Address(SUBNET, ip))
+    }
+
+    /// The value of a key now.
+    pub(crate) fn value(&self, key: &Key) -> Option<&[u8]> {
+        self.0.view.keys.get(key).map(|stored| &stored.value[..])
+    }
+
+    /// Every guest that a document, a status, an index or an address names now.
+    pub(crate) fn guests(&self) -> BTreeSet<GuestId> {
+        let named = |key: &Key| match key {
+            Key::Guest(id) | Key::GuestStatus(id) | Key::Placement(_, id) => Some(*id),
+            _ => None,
+        };
+        self.0.view.keys.keys().filter_map(named).collect()
+    }
+
+    /// A guest's status now.
+    pub(crate) fn status(&self, guest: GuestId) -> Option<&GuestStatus> {
+        self.0.view.guests.get(&guest)
+    }
+
+    /// In how many hosts' indexes a guest is now.
+    pub(crate) fn indexed(&self, guest: GuestId) -> usize {
+        let of_guest = |key: &&Key| matches!(key, Key::Placement(_, id) if *id == guest);
+        self.0.view.keys.keys().filter(of_guest).count()
+    }
+}
