@@ -250,18 +250,19 @@ impl Process {
         }
     }
 
-    /// Every loop but placement. To add one: its folder, its queue in `queues.rs`, its line in `wake.rs`, its line here.
+    /// Every loop but placement. Loops that talk to agents have so many workers that some hundred hosts that hang leave
+    /// enough for the others; a worker that waits costs a little memory and nothing else. To add a loop: its folder, its queue in `queues.rs`, its line in `wake.rs`, its line here.
     fn start_loops(&self, context: &Context, tasks: &Tasks) {
         let queues = &context.queues;
         let metrics = &self.operator.metrics;
         let guest = Arc::new(GuestReconciler::new(context.clone()));
         self.spawn("guest", guest, &queues.guest, 256, tasks);
         let job = Arc::new(JobReconciler::new(context.clone()));
-        self.spawn("job", job, &queues.job, 256, tasks);
+        self.spawn("job", job, &queues.job, 2048, tasks);
         let host = Arc::new(HostReconciler::new(context.clone(), metrics));
-        self.spawn("host", host, &queues.host, 64, tasks);
+        self.spawn("host", host, &queues.host, 1024, tasks);
         let firewall = Arc::new(FirewallReconciler::new(context.clone(), metrics));
-        self.spawn("firewall", firewall, &queues.firewall, 64, tasks);
+        self.spawn("firewall", firewall, &queues.firewall, 1024, tasks);
         let subnet = Arc::new(SubnetReconciler::new(context.clone(), metrics));
         self.spawn("subnet", subnet, &queues.subnet, 16, tasks);
         let object = Arc::new(ObjectReconciler::new(context.clone(), metrics));

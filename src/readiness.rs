@@ -66,8 +66,8 @@ fn of(connection: Connection, leads: bool) -> Readiness {
             Readiness::NotReady(format!("the view of the store is interrupted: {why}"))
         }
         Connection::Replaced(what) => Readiness::NotReady(format!(
-            "the store is not the one that was there before ({what}): nothing is changed; an operator that is started \
-             again takes the store as it then is"
+            "the store is not the one that was there before ({what}): nothing is changed until a person has looked \
+             and runs lochnessctl accept-store"
         )),
     }
 }
@@ -90,7 +90,7 @@ mod tests {
             (progress.readiness(), "connection refused"),
             (of(Connection::Starting, false), "is being read"),
             (of(Connection::Interrupted("compacted".to_owned()), true), "compacted"),
-            (of(Connection::Replaced("other cluster".to_owned()), true), "started again"),
+            (of(Connection::Replaced("other cluster".to_owned()), true), "accept-store"),
         ];
         for (readiness, words) in cases {
             assert!(

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use lochness_kv::{Event, Header, KeyValue};
 use lochness_runtime::watcher::{StoreChange, ViewSink};
 use tokio::sync::watch;
+use tracing::{error, warn};
 
 use super::{Change, World};
 
@@ -73,12 +74,36 @@ pub struct WorldSink<F> {
     cell: Arc<WorldCell>,
     announce: F,
     changes: Vec<Change>,
+    doubt: Doubt,
+}
+
+/// Whether this is the store that was there before, as far as people have said.
+enum Doubt {
+    /// It is, or somebody accepted it.
+    None,
+    /// Another one answers; its contents are not known yet.
+    Unread,
+    /// Another one answers, and when it was first read, `config/accept_store` said this: a word from its own past.
+    Unaccepted(Option<String>),
 }
 
 impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
     /// `announce` is called after every batch with the world that shows it and the changes in order; it must not block.
     pub fn new(cell: Arc<WorldCell>, announce: F) -> Self {
-        Self { cell, announce, changes: Vec::new() }
+        Self { cell, announce, changes: Vec::new(), doubt: Doubt::None }
+    }
+
+    /// Ends the hold when somebody has written `config/accept_store` since the other store was first read.
+    fn hear_acceptance(&mut self) {
+        let Doubt::Unaccepted(before) = &self.doubt else { return };
+        let word = self.cell.read().config().accept_store.clone();
+        if word.is_none() || word == *before {
+            return;
+        }
+        warn!(word, "somebody accepted the store as it is: going on");
+        self.doubt = Doubt::None;
+        self.changes.push(Change::Everything);
+        self.cell.position.send_modify(|position| position.connection = Connection::Live);
     }
 
     fn publish(&mut self, revision: i64) {
@@ -97,6 +122,10 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
         };
         drop(former);
         self.changes.push(Change::Everything);
+        if matches!(self.doubt, Doubt::Unread) {
+            self.doubt = Doubt::Unaccepted(self.cell.read().config().accept_store.clone());
+        }
+        self.hear_acceptance();
         self.publish(header.revision);
     }
 
@@ -105,6 +134,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
             let mut world = self.cell.world.write().unwrap_or_else(PoisonError::into_inner);
             world.apply(&events, revision, &mut self.changes);
         }
+        self.hear_acceptance();
         self.publish(revision);
     }
 
@@ -126,9 +156,45 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
 
     fn store_changed(&mut self, what: StoreChange) {
         let what = what.to_string();
-        tracing::error!(what, "the store is not the one that was there before: holding");
+        error!(what, "the store is not the one that was there before: holding");
+        self.doubt = Doubt::Unread;
         self.cell.position.send_modify(|position| {
             position.connection = Connection::Replaced(what);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lochness_api::Prefix;
+
+    use super::*;
+
+    fn put(name: &str, value: &str, revision: i64) -> KeyValue {
+        KeyValue {
+            key: format!("lochness/{name}").into(),
+            value: value.to_owned().into(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: None,
+        }
+    }
+
+    #[test]
+    fn another_store_is_held_until_somebody_accepts_it_anew() {
+        let cell = WorldCell::new(World::new(Prefix::default()));
+        let mut sink = WorldSink::new(Arc::clone(&cell), |_: &World, _: &[Change]| {});
+        let header = |revision| Header { cluster_id: 1, revision };
+        sink.replace(vec![], header(9));
+        sink.live();
+        sink.store_changed(StoreChange::RolledBack { seen: 9, now: 5 });
+        sink.replace(vec![put("config/accept_store", "last year", 3)], header(5));
+        sink.live();
+        assert!(matches!(cell.connection(), Connection::Replaced(_)), "an old word does not count");
+        sink.apply(vec![Event::Put(put("config/pause", "false", 6))], 6);
+        assert!(matches!(cell.connection(), Connection::Replaced(_)));
+        sink.apply(vec![Event::Put(put("config/accept_store", "today", 7))], 7);
+        assert_eq!(cell.connection(), Connection::Live);
     }
 }
