@@ -83,14 +83,12 @@ async fn run(seed: u64) -> Ended {
     let weather = Weather { network, replicas, hosts: hosts.clone() };
     tasks.spawn("weather", weather.blow());
 
-    let user = user.wish(course.between(STORM.0, STORM.1)).await;
+    user.wish(course.between(STORM.0, STORM.1)).await;
     course.calm();
     for host in &hosts {
         host.set_faults(Faults::default(), None);
     }
     let unmet = until_silent(&course, &judge).await;
-    drop(user);
-    judge.catch_up();
     tasks.abort();
     for host in &hosts {
         host.shutdown().await;
@@ -185,7 +183,10 @@ async fn until_silent(course: &Course, judge: &Judge) -> Vec<(Option<GuestId>, S
             format!("L1: agents got {} requests for changes after the bound", asked_since - asked),
         ));
     }
-    unmet.extend(judge.amiss());
-    unmet.dedup();
+    for later in judge.amiss() {
+        if !unmet.contains(&later) {
+            unmet.push(later);
+        }
+    }
     unmet
 }

@@ -28,6 +28,7 @@ mod weather;
 mod wishes;
 
 use std::collections::BTreeMap;
+use std::panic::{catch_unwind, resume_unwind};
 
 use history::{Ended, simulate};
 
@@ -48,7 +49,11 @@ fn every_history_is_safe_and_ends_as_the_documents_say() {
     let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut failed = Vec::new();
     for seed in &seeds {
-        let Ended { trace, faults: met, wrong } = simulate(*seed);
+        let ended = catch_unwind(|| simulate(*seed)).unwrap_or_else(|panic| {
+            println!("seed {seed} panicked");
+            resume_unwind(panic)
+        });
+        let Ended { trace, faults: met, wrong } = ended;
         if std::env::var_os("SIM_TRACE").is_some() {
             println!("{trace}");
         }

@@ -41,7 +41,7 @@ impl User {
     }
 
     /// Wishes this and that for so long, and then nothing that hinders.
-    pub(crate) async fn wish(mut self, lasting: Duration) -> Self {
+    pub(crate) async fn wish(mut self, lasting: Duration) {
         let course = Arc::clone(&self.shop.course);
         let end = tokio::time::Instant::now() + lasting;
         while tokio::time::Instant::now() < end {
@@ -56,7 +56,6 @@ impl User {
         for (number, document) in self.guests.clone() {
             self.put(&Key::Guest(guest_id(number)), &document).await;
         }
-        self
     }
 
     async fn wish_once(&mut self) {
