@@ -117,9 +117,15 @@ impl<'a> Conditions<'a> {
     /// A job is under way: what it is, and what it waits for.
     pub(super) fn job_under_way(&mut self, job: &Job, waiting: Option<&Waiting>) {
         let reason = reason_of(job.action);
-        let message = match job.attempt {
-            0 => String::new(),
-            attempt => format!("attempt {}", attempt + 1),
+        // What was said when the attempt began, the words of the former failure included, holds until it ends.
+        let begun = self
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == ConditionType::Ready && condition.reason == reason);
+        let message = match (job.attempt, begun) {
+            (0, _) => String::new(),
+            (_, Some(begun)) if !begun.message.is_empty() => begun.message.clone(),
+            (attempt, _) => format!("attempt {}", attempt + 1),
         };
         self.not_ready(reason, message.clone());
         if job.action == JobAction::Create {

@@ -164,6 +164,12 @@ fn want(input: &Input<'_>, document: &Guest, power: Power, last: Option<&Job>) -
         }
         (DesiredState::Running, Power::Up) => Want::Nothing(Phase::Running, Reason::Running),
         (DesiredState::Running, Power::Paused) => able(input, JobAction::Resume),
+        // A create that failed leaves its record, in whatever state; the same create again heals it.
+        (DesiredState::Running | DesiredState::Suspended, Power::Down { .. })
+            if create_failed(last) =>
+        {
+            Want::Job(JobAction::Create)
+        }
         (DesiredState::Running, Power::Down { crashed }) => {
             if restarts(document.restart, crashed) || stopped_on_purpose(input.status, last) {
                 Want::Job(JobAction::Start)
@@ -271,10 +277,11 @@ fn start(
         status.phase = phase_while_waiting(action, status.phase);
         return Plan::write(status).again_in(wait);
     }
-    conditions.not_ready(reason_of(action), "");
+    let message = what_attempt(attempt, last, action);
+    conditions.not_ready(reason_of(action), message.clone());
     conditions.remove(ConditionType::Progressing);
     if action == JobAction::Create {
-        conditions.created(Err((Reason::Creating, String::new())));
+        conditions.created(Err((Reason::Creating, message)));
     }
     if matches!(action, JobAction::Reboot | JobAction::Start | JobAction::Create) {
         status.reboot = document.and_then(|document| document.reboot.clone());
@@ -289,6 +296,18 @@ fn start(
         | JobAction::Delete => status.phase,
     };
     Plan::start(status, NextJob { action, attempt })
+}
+
+fn create_failed(last: Option<&Job>) -> bool {
+    last.is_some_and(|job| job.action == JobAction::Create && job.status == JobStatus::Error)
+}
+
+/// Which attempt it is, and what became of the one before: said for as long as the attempt takes.
+fn what_attempt(attempt: u32, last: Option<&Job>, action: JobAction) -> String {
+    match attempt {
+        0 => String::new(),
+        attempt => format!("attempt {}: {}", attempt + 1, why(last, action)),
+    }
 }
 
 /// A guest that must be made or started does not run, whatever it did before.

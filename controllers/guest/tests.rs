@@ -354,6 +354,20 @@ fn a_create_that_failed_says_why_and_is_tried_again() {
 }
 
 #[test]
+fn a_create_that_failed_is_repeated_whatever_it_left_and_its_words_stay_while_it_is() {
+    for state in ["create", "shutoff", "crashed"] {
+        let mut failed = job(JobAction::Create, JobStatus::Error, 0, 10);
+        failed.error = Some("no space left on pool".to_owned());
+        let document = json!({"restart": "never"});
+        let case = Case { phase: "Failed", document, state: Some(state), ..Case::default() };
+        let plan = Case { job: Some(failed), ..case }.plan();
+        assert_eq!(next(&plan), Some((JobAction::Create, 1)), "{state}");
+        let (_, _, message) = condition(written(&plan), ConditionType::Ready);
+        assert_eq!(message, "attempt 2: create failed: no space left on pool");
+    }
+}
+
+#[test]
 fn an_agent_whose_word_says_nothing_is_believed_by_its_jobs() {
     assert_eq!(GuestState::of("create").power(), Power::Unclear);
     let done = Some(job(JobAction::Create, JobStatus::Done, 0, 10));
