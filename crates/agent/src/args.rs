@@ -97,6 +97,15 @@ pub(crate) struct HostArguments {
     /// A file whose first line is the bearer token that requests must carry.
     #[arg(long, value_name = "FILE", env = "LOCHNESS_AGENT_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Serve by TLS alone, with this certificate (PEM); needs --tls-key. Hosts then need `config/agent_tls`.
+    #[arg(long, value_name = "FILE", env = "LOCHNESS_AGENT_TLS_CERT", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert (PEM).
+    #[arg(long, value_name = "FILE", env = "LOCHNESS_AGENT_TLS_KEY", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Refuse clients without a certificate of this authority (PEM).
+    #[arg(long, value_name = "FILE", env = "LOCHNESS_AGENT_TLS_CLIENT_CA", requires = "tls_cert")]
+    pub(crate) tls_client_ca: Option<PathBuf>,
     /// Promise to stop guests marked `evacuate: recreate` within so many seconds without a living lease.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) self_fence: Option<u64>,

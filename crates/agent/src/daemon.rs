@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use lochness_agent::server::{
-    AgentServer, Durability, Host, MemoryDisk, Registrar, Storage, WallClock, reset_fence as forget,
+    AgentServer, Durability, Host, MemoryDisk, Registrar, Storage, TlsFiles, WallClock,
+    reset_fence as forget,
 };
 use lochness_api::{HypervisorId, Prefix};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -50,7 +51,7 @@ async fn serve(arguments: &Run) -> anyhow::Result<()> {
     let bearer = arguments.host.token_file.as_deref().map(first_line).transpose()?;
     let seed = arguments.simulated.seed.unwrap_or_else(rand::random);
     let clock: WallClock = Arc::new(jiff::Timestamp::now);
-    let mut server = AgentServer::new();
+    let mut server = server(&arguments.host)?;
     for planned in plan(arguments, seed, bearer.as_deref())? {
         let storage = storage(&arguments.host, planned.config.id);
         let name = planned.config.name.clone();
@@ -71,6 +72,23 @@ async fn serve(arguments: &Run) -> anyhow::Result<()> {
     tracing::info!("ending");
     server.shutdown().await;
     outcome
+}
+
+/// A server with the certificates that the command line names.
+fn server(arguments: &HostArguments) -> anyhow::Result<AgentServer> {
+    let HostArguments { tls_cert, tls_key, tls_client_ca, token_file, address_base, .. } =
+        arguments;
+    let (Some(cert), Some(key)) = (tls_cert, tls_key) else {
+        if !address_base.is_loopback() && token_file.is_none() {
+            tracing::warn!(
+                address = %address_base,
+                "whoever reaches this address can start and delete guests: see --tls-cert and --token-file"
+            );
+        }
+        return Ok(AgentServer::new());
+    };
+    let files = TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: tls_client_ca.clone() };
+    Ok(AgentServer::encrypted(files.load()?))
 }
 
 /// Registers the hosts as soon as etcd answers. Ends by an error alone.

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ pub struct AgentServer {
     hosts: Vec<(Host, SocketAddr)>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 impl AgentServer {
@@ -34,13 +36,18 @@ impl AgentServer {
         Self::default()
     }
 
+    /// No hosts yet, and encrypted connections alone.
+    pub fn encrypted(tls: Arc<ServerConfig>) -> Self {
+        Self { tls: Some(tls), ..Self::default() }
+    }
+
     /// Binds `address` and serves `host` there. The answer is the address, with the port that was found for port 0.
     pub async fn serve(&mut self, host: Host, address: SocketAddr) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let (served, stop) = (host.clone(), self.stop.clone());
+        let (served, stop, tls) = (host.clone(), self.stop.clone(), self.tls.clone());
         self.tasks.spawn(async move {
-            stop.run_until_cancelled(serve_lives(&served, listener, address)).await;
+            stop.run_until_cancelled(serve_lives(&served, listener, address, tls)).await;
         });
         self.hosts.push((host, address));
         Ok(address)
@@ -74,7 +81,12 @@ impl AgentServer {
     }
 }
 
-async fn serve_lives(host: &Host, listener: TcpListener, address: SocketAddr) {
+async fn serve_lives(
+    host: &Host,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<Arc<ServerConfig>>,
+) {
     let mut lives = host.lives();
     let mut bound = Some(listener);
     loop {
@@ -84,7 +96,7 @@ async fn serve_lives(host: &Host, listener: TcpListener, address: SocketAddr) {
                 Some(listener) => listener,
                 None => bind_again(host, address).await,
             };
-            let listener = LifeListener::new(listener, life.end.clone());
+            let listener = LifeListener::new(listener, life.end.clone(), tls.clone());
             let end = life.end.clone().cancelled_owned();
             let served =
                 axum::serve(listener, router(host.clone())).with_graceful_shutdown(end).await;

@@ -40,6 +40,7 @@ mod routes;
 mod state;
 mod stats;
 mod storage;
+mod tls;
 
 pub use self::core::WallClock;
 pub use config::{Compat, Delays, HostConfig, StateWords};
@@ -53,3 +54,4 @@ pub use stats::Stats;
 /// The same as [`Durability`], by its former name.
 pub use storage::Durability as Sync;
 pub use storage::{Durability, MemoryDisk, Storage, StorageError, reset_fence};
+pub use tls::{TlsError, TlsFiles};

@@ -16,3 +16,4 @@ mod mistify;
 mod protocol;
 mod registration;
 mod restart;
+mod tls;
