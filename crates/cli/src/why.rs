@@ -121,7 +121,8 @@ pub(crate) fn is_problem(condition: &Condition) -> bool {
         | ConditionType::Capacity
         | ConditionType::ImagesReady
         | ConditionType::AgentHealthy
-        | ConditionType::ConfigValid => condition.status != ConditionStatus::True,
+        | ConditionType::ConfigValid
+        | ConditionType::InRange => condition.status != ConditionStatus::True,
         ConditionType::Fenced
         | ConditionType::StoreRestored
         | ConditionType::DeletionHeld

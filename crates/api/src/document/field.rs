@@ -67,6 +67,13 @@ impl Fields<'_> {
             .map(|fields| Metadata::from_fields(fields, faults))
             .unwrap_or_default()
     }
+
+    /// The metadata of a network or a subnet.
+    pub(super) fn address_metadata(&mut self, faults: &mut Faults) -> Metadata {
+        self.object("metadata", faults)
+            .map(|fields| Metadata::of_addresses(fields, faults))
+            .unwrap_or_default()
+    }
 }
 
 /// Reads an address in any spelling that Go writes; an IPv4 address in IPv6 clothes becomes the IPv4 address.

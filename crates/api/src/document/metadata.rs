@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 
+use super::FieldError;
 use super::parse::{Faults, Fields, Node};
 use crate::text::quote;
 
@@ -51,9 +52,9 @@ impl Metadata {
         self.get("evacuate") == Some("recreate")
     }
 
-    /// Who is placed first: the higher one. 0 when not given.
+    /// Who is placed first, or which subnet is filled first: the higher one. 0 when not given.
     pub fn priority(&self) -> i32 {
-        self.get("priority").and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+        self.parse_priority().unwrap_or(0)
     }
 
     /// The set whose members are kept apart from each other.
@@ -73,6 +74,29 @@ impl Metadata {
     }
 
     pub(super) fn from_fields(fields: Fields<'_>, faults: &mut Faults) -> Self {
+        let metadata = Self::texts(fields, faults);
+        metadata.check_place(faults);
+        metadata.check_reserved(faults);
+        metadata
+    }
+
+    /// Of a kind for which `place` and `priority` mean something else, and never make the document unusable.
+    pub(super) fn of_addresses(fields: Fields<'_>, faults: &mut Faults) -> Self {
+        let metadata = Self::texts(fields, faults);
+        metadata.check_reserved(faults);
+        metadata
+    }
+
+    /// A whole number under `priority`; 0 when not given.
+    pub(super) fn parse_priority(&self) -> Result<i32, FieldError> {
+        let Some(text) = self.get("priority") else { return Ok(0) };
+        text.trim().parse().map_err(|_| FieldError {
+            field: "metadata.priority".to_owned(),
+            reason: format!("must be a whole number from {} to {}", i32::MIN, i32::MAX),
+        })
+    }
+
+    fn texts(fields: Fields<'_>, faults: &mut Faults) -> Self {
         let mut texts = BTreeMap::new();
         for (name, node) in fields.into_entries() {
             match node {
@@ -86,24 +110,22 @@ impl Metadata {
                 }
             }
         }
-        let metadata = Self(texts);
-        metadata.check_reserved(faults);
-        metadata
+        Self(texts)
     }
 
-    /// Reserved words that cannot be understood are faults; the message never repeats a value.
-    fn check_reserved(&self, faults: &mut Faults) {
+    fn check_place(&self, faults: &mut Faults) {
         if let Some(place) = self.get("place")
             && let Err(reason) = parse_selector(place)
         {
             faults.push("metadata.place", reason);
         }
-        if let Some(priority) = self.get("priority")
-            && priority.trim().parse::<i32>().is_err()
-        {
-            let reason = format!("must be a whole number from {} to {}", i32::MIN, i32::MAX);
-            faults.push("metadata.priority", reason);
+        if let Err(fault) = self.parse_priority() {
+            faults.push(fault.field, fault.reason);
         }
+    }
+
+    /// Reserved words that cannot be understood are faults; the message never repeats a value.
+    fn check_reserved(&self, faults: &mut Faults) {
         if let Some(pause) = self.get("pause")
             && parse_flag(pause).is_err()
         {

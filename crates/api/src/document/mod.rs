@@ -16,7 +16,7 @@ mod vlan;
 
 use std::fmt;
 
-pub use config::{Applied, ClusterConfig, HypervisorConfig, Overcommit};
+pub use config::{Applied, ClusterConfig, FirewallBy, HypervisorConfig, Overcommit};
 pub use flavor::Flavor;
 pub use fwgroup::{Action, FwGroup, PortRange, Protocol, Rule};
 pub use guest::{DesiredState, Guest, RestartPolicy};
@@ -24,7 +24,7 @@ pub use heartbeat::Heartbeat;
 pub use hypervisor::{Hypervisor, Resources};
 pub use image::{Image, ImageFormat};
 pub use metadata::Metadata;
-pub use network::Network;
+pub use network::{Network, SubnetChoice};
 pub use subnet::Subnet;
 pub use vlan::{Vlan, VlanGroup, VlanTag};
 
@@ -118,8 +118,28 @@ impl fmt::Display for Kind {
 /// # Errors
 /// As [`Document::parse`].
 pub fn normalize(kind: Kind, id: &str, value: &[u8]) -> Result<serde_json::Value, Invalid> {
-    fn of<D: Document>(id: &str, value: &[u8]) -> Result<serde_json::Value, Invalid> {
-        D::parse(id, value).map(|document| document.to_json())
+    normalize_with_doubts(kind, id, value).map(|(document, _)| document)
+}
+
+/// As [`normalize`], for those who take nothing that is not understood.
+///
+/// # Errors
+/// As [`Document::parse`], and what [`Document::doubts`] says.
+pub fn normalize_strictly(
+    kind: Kind,
+    id: &str,
+    value: &[u8],
+) -> Result<serde_json::Value, Invalid> {
+    let (document, doubts) = normalize_with_doubts(kind, id, value)?;
+    if doubts.is_empty() { Ok(document) } else { Err(Invalid(doubts)) }
+}
+
+/// A document in its one spelling, and what was not understood in it.
+type Normalized = (serde_json::Value, Vec<FieldError>);
+
+fn normalize_with_doubts(kind: Kind, id: &str, value: &[u8]) -> Result<Normalized, Invalid> {
+    fn of<D: Document>(id: &str, value: &[u8]) -> Result<Normalized, Invalid> {
+        D::parse(id, value).map(|document| (document.to_json(), document.doubts()))
     }
     match kind {
         Kind::Guest => of::<Guest>(id, value),
@@ -150,6 +170,12 @@ pub trait Document: Sized {
 
     /// The document's `metadata`; `None` for kinds that have none.
     fn metadata(&self) -> Option<&Metadata>;
+
+    /// What cannot be understood and yet does not make the document unusable: its default is in force. Manifests refuse
+    /// it.
+    fn doubts(&self) -> Vec<FieldError> {
+        Vec::new()
+    }
 }
 
 /// A document that cannot be used, with everything that is wrong in it.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::field::Writer;
 use super::parse::{Faults, parse_object};
-use super::{Document, Invalid, Kind, Metadata};
+use super::{Document, FieldError, Invalid, Kind, Metadata};
 use crate::{NetworkId, SubnetId};
 
 /// A range of addresses.
@@ -68,6 +68,22 @@ impl Subnet {
         }
     }
 
+    /// Whether the two cannot both give addresses in one network: their ranges `cidr` have addresses in common. Two parts
+    /// of one and the same `cidr` are no such case while `start` and `end` keep them apart and neither may give the other's
+    /// gateway to a guest: that is how one link is shared out.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        if self.cidr != other.cidr {
+            return self.cidr.contains(other.cidr.network())
+                || other.cidr.contains(self.cidr.network());
+        }
+        let gives = |subnet: &Self, gateway: Option<IpAddr>| {
+            gateway.is_some_and(|gateway| subnet.contains(gateway))
+        };
+        (self.start <= other.end && other.start <= self.end)
+            || gives(self, other.gateway)
+            || gives(other, self.gateway)
+    }
+
     fn in_range(&self, ip: IpAddr) -> bool {
         ip.is_ipv4() == self.start.is_ipv4() && self.start <= ip && ip <= self.end
     }
@@ -84,7 +100,7 @@ impl Document for Subnet {
         let mut faults = Faults::default();
         let mut fields = parse_object(value, &mut faults)?;
         let id = fields.own_id(id, &mut faults);
-        let metadata = fields.metadata(&mut faults);
+        let metadata = fields.address_metadata(&mut faults);
         let network = fields.id("network", &mut faults);
         fields.require("network", network.as_ref(), &mut faults);
         let cidr = fields.range("cidr", &mut faults);
@@ -128,6 +144,10 @@ impl Document for Subnet {
 
     fn metadata(&self) -> Option<&Metadata> {
         Some(&self.metadata)
+    }
+
+    fn doubts(&self) -> Vec<FieldError> {
+        self.metadata.parse_priority().err().into_iter().collect()
     }
 }
 
@@ -220,6 +240,41 @@ mod tests {
         let subnet =
             parse(json!({"cidr": "10.0.0.0/24", "start": "10.0.0.0", "gateway": "10.0.0.0"}));
         assert_eq!(subnet.unwrap().capacity(), 254);
+    }
+
+    #[test]
+    fn two_subnets_overlap_by_their_ranges_unless_they_are_parts_of_one() {
+        let subnet = |fields: Value| parse(fields).unwrap();
+        let whole = subnet(json!({"cidr": "10.0.0.0/24"}));
+        let low = subnet(json!({"cidr": "10.0.0.0/24", "end": "10.0.0.99", "gateway": "10.0.0.1"}));
+        let high = |more: Value| {
+            let mut fields = json!({"cidr": "10.0.0.0/24", "start": "10.0.0.100"});
+            fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            subnet(fields)
+        };
+        let half = subnet(json!({"cidr": "10.0.0.128/25", "start": "10.0.0.200"}));
+        let next = subnet(json!({"cidr": "10.0.1.0/24"}));
+        let other_family = subnet(json!({"cidr": "::a00:0/120"}));
+        let check = |a: &Subnet, b: &Subnet, expected: bool| {
+            assert_eq!((a.overlaps(b), b.overlaps(a)), (expected, expected), "{a:?} {b:?}");
+        };
+        check(&whole, &low, true);
+        check(&low, &high(json!({})), false);
+        check(&low, &high(json!({"gateway": "10.0.0.1"})), false);
+        check(&low, &high(json!({"gateway": "10.0.0.2"})), true);
+        check(&low, &half, true);
+        check(&whole, &next, false);
+        check(&whole, &other_family, false);
+    }
+
+    #[test]
+    fn a_priority_that_is_no_number_is_a_doubt_and_counts_as_none() {
+        let subnet = |priority: &str| {
+            parse(json!({"cidr": "10.0.0.0/24", "metadata": {"priority": priority, "place": "x"}}))
+                .expect("no word of its metadata spoils a subnet")
+        };
+        assert_eq!((subnet("7").metadata.priority(), subnet("7").doubts().len()), (7, 0));
+        assert_eq!((subnet("first").metadata.priority(), subnet("first").doubts().len()), (0, 1));
     }
 
     #[test]

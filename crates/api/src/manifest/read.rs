@@ -8,7 +8,7 @@ use super::draft::{self, Draft, reference_as_id, unique};
 use super::faults::{At, Faults};
 use super::tree::{self, Node, Tree};
 use super::{Manifest, ManifestError, ObjectId, Source, id_of};
-use crate::document::{HypervisorConfig, VlanTag, normalize};
+use crate::document::{HypervisorConfig, VlanTag, normalize_strictly};
 use crate::schema::{self, REFERENCE};
 use crate::text::quote;
 use crate::{HypervisorId, Key, Kind, SubnetId, VlanGroupId};
@@ -93,7 +93,7 @@ fn finish(mut draft: Draft, names: &Names, faults: &mut Faults<'_>) -> Option<Ma
         document.insert("metadata".into(), metadata.into());
     }
     let id = draft.id.to_string();
-    match normalize(draft.kind, &id, Value::Object(document).to_string().as_bytes()) {
+    match normalize_strictly(draft.kind, &id, Value::Object(document).to_string().as_bytes()) {
         Ok(document) => Some(Manifest {
             kind: draft.kind,
             id: draft.id,

@@ -23,9 +23,10 @@ pub(super) struct Metadata {
     annotations: Option<BTreeMap<String, Scalar>>,
     /// `recreate`: the guest may be placed anew once its host is known to be fenced.
     evacuate: Option<String>,
-    /// Guests with a higher one are placed first; 0 by default.
+    /// Guests with a higher one are placed first, subnets with a higher one are filled first; 0 by default.
     priority: Option<Scalar>,
-    /// Labels that the host must have, such as `zone=a,disk=ssd`.
+    /// Of a guest: labels that the host must have, such as `zone=a,disk=ssd`. Of a network: how guests are shared out among
+    /// its subnets, `fill` (the default) or `spread`.
     place: Option<String>,
     /// No mutation of any agent for this object.
     pause: Option<Scalar>,
@@ -194,7 +195,7 @@ struct RuleSpec {
     /// Guests of this group are what the rule is about.
     #[schemars(extend("x-lochness-kind" = "FwGroup"))]
     group: Option<String>,
-    /// The first port; needs `tcp` or `udp`.
+    /// The first port, 1 by default where there is a `portEnd`; needs `tcp` or `udp`.
     port_start: Option<u16>,
     /// The last port; `portStart` by default.
     port_end: Option<u16>,
@@ -285,7 +286,7 @@ struct ConfigSpec {
     drain: Option<Setting>,
     /// A person or a script says that its guests cannot run any more.
     fenced: Option<Setting>,
-    /// Who makes its firewall.
+    /// Who keeps its guests' firewall: `agent` (by default) or `external`.
     firewall: Option<Setting>,
     /// Instead of the cluster's.
     overcommit_cpu: Option<Setting>,

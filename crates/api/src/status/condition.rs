@@ -63,6 +63,8 @@ pub enum ConditionType {
     Orphaned,
     /// What runs and nobody declared.
     Undeclared,
+    /// Subnet: its guests have addresses, range and gateway as its document says.
+    InRange,
     /// A word of a newer operator; its text is lost when written again.
     #[serde(other)]
     Other,
@@ -91,6 +93,7 @@ impl ConditionType {
             Self::ConfigValid => "ConfigValid",
             Self::Orphaned => "Orphaned",
             Self::Undeclared => "Undeclared",
+            Self::InRange => "InRange",
             Self::Other => "Other",
         }
     }

@@ -10,5 +10,5 @@ mod reason;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, set_condition};
 pub use guest::{GuestStatus, Phase, Placement};
-pub use object::{ClusterStatus, HypervisorStatus, ObjectStatus, SubnetStatus};
+pub use object::{AcceptedRules, ClusterStatus, HypervisorStatus, ObjectStatus, SubnetStatus};
 pub use reason::Reason;

@@ -1,10 +1,12 @@
 //! Statuses of everything that is not a guest.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::Condition;
 use crate::Digest;
-use crate::document::Resources;
+use crate::document::{Document, FwGroup, Resources, Rule};
 
 /// The document under `status/hypervisors/<id>`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -65,9 +67,33 @@ pub struct ObjectStatus {
     /// Digest of the document that this status answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed: Option<Digest>,
+    /// Of a firewall group: its rules as last understood. They hold while the newest document cannot be understood.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<AcceptedRules>,
     /// Sorted by type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// Rules of a firewall group that were understood, spelled as in its document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AcceptedRules(pub Vec<Rule>);
+
+impl Serialize for AcceptedRules {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Rule::to_json))
+    }
+}
+
+impl<'de> Deserialize<'de> for AcceptedRules {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rules = Vec::<Value>::deserialize(deserializer)?;
+        let document = json!({ "rules": rules }).to_string();
+        // Any id will do: a document need not name its own.
+        let id = uuid::Uuid::nil().to_string();
+        let group = FwGroup::parse(&id, document.as_bytes()).map_err(D::Error::custom)?;
+        Ok(Self(group.rules))
+    }
 }
 
 /// The document under `status/cluster`.
@@ -101,4 +127,25 @@ pub struct ClusterStatus {
     /// Sorted by type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_that_were_understood_are_read_back_as_they_were() {
+        let document = json!({"rules": [
+            {"source": "10.0.0.0/8", "protocol": "tcp", "portStart": 80, "portEnd": 90},
+            {"action": "deny"},
+        ]});
+        let id = uuid::Uuid::nil().to_string();
+        let rules = FwGroup::parse(&id, document.to_string().as_bytes()).unwrap().rules;
+        let rules = Some(AcceptedRules(rules));
+        let status = ObjectStatus { rules, ..ObjectStatus::default() };
+        let text = serde_json::to_string(&status).unwrap();
+        assert_eq!(serde_json::from_str::<ObjectStatus>(&text).unwrap(), status);
+        let none = serde_json::to_string(&ObjectStatus::default()).unwrap();
+        assert!(!none.contains("rules"), "{none}");
+    }
 }

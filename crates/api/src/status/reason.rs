@@ -178,6 +178,8 @@ pub enum Reason {
     Exhausted,
     /// Another subnet of the network has some of its addresses.
     SubnetsOverlap,
+    /// Guests were placed when the subnet's range or gateway was another one, and keep what they have.
+    RangeChanged,
     /// Something refers to it.
     InUse,
     /// Nothing refers to it.
@@ -297,6 +299,7 @@ impl Reason {
             Self::NearlyExhausted => "NearlyExhausted",
             Self::Exhausted => "Exhausted",
             Self::SubnetsOverlap => "SubnetsOverlap",
+            Self::RangeChanged => "RangeChanged",
             Self::InUse => "InUse",
             Self::Unused => "Unused",
             Self::ReferenceMissing => "ReferenceMissing",
