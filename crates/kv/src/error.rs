@@ -1,5 +1,8 @@
 //! Why an operation on the store failed, by what the caller may do about it.
 
+/// etcd's own words.
+const NO_LEADER: &str = "no leader";
+
 /// A failed operation on the store.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum KvError {
@@ -37,6 +40,11 @@ impl KvError {
     /// means "try again".
     pub fn is_unknown_outcome(&self) -> bool {
         matches!(self, Self::Unknown(_))
+    }
+
+    /// Whether a member answered that it knows no leader: a majority of the members is away, or they are electing.
+    pub fn says_no_leader(&self) -> bool {
+        matches!(self, Self::Unavailable(reason) if reason.contains(NO_LEADER))
     }
 
     /// The same error of an operation that changes nothing, and of which nothing can be in doubt.

@@ -2,7 +2,7 @@
 //!
 //! All requests go to one member until it fails; then the next one is asked. A request moves on to the next member by
 //! itself only if it certainly did not happen (there was no connection, or the member has no leader), so nothing is
-//! ever done twice here. After a request without an answer, the *following* requests go to the next member.
+//! ever done twice here. After a request without an answer, or one whose caller lost patience, the *following* requests go to the next member.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -19,6 +19,10 @@ use crate::{
     Kv, KvError, LeaseId, RangeRequest, RangeResponse, ServerStatus, Txn, TxnResponse,
     WatchRequest, WatchStream,
 };
+
+/// A caller that waited so long and then dropped its request was let down by the member; one that did not wait so long
+/// changed its mind.
+const DROPPED_LATE: Duration = Duration::from_millis(300);
 
 /// The store in etcd. Cheap to clone; all clones share the connections.
 #[derive(Clone)]
@@ -104,10 +108,17 @@ impl EtcdKv {
         let first = shared.current.load(Ordering::Relaxed);
         let mut refused = None;
         for index in (0..count).map(|step| (first + step) % count) {
-            match self.ask(index, deadline, &operation).await {
+            let mut asked = Asked { client: self, index, since: Instant::now(), answered: false };
+            let answer = self.ask(index, deadline, &operation).await;
+            asked.answered = true;
+            match answer {
                 Err(KvError::Unavailable(reason)) => {
                     self.leave(index, &reason);
-                    refused.get_or_insert(KvError::Unavailable(reason));
+                    let error = KvError::Unavailable(reason);
+                    // Who answers that there is no leader tells more than who does not answer.
+                    if refused.is_none() || error.says_no_leader() {
+                        refused = Some(error);
+                    }
                 }
                 Err(KvError::Unknown(reason)) => {
                     self.leave(index, &reason);
@@ -157,6 +168,23 @@ impl EtcdKv {
                 reason,
                 "leaving a member of etcd"
             );
+        }
+    }
+}
+
+/// A request under way. Its caller may lose patience before we do: then it is dropped, and so is the member's turn, or
+/// everybody with little patience would ask one that hangs for ever.
+struct Asked<'a> {
+    client: &'a EtcdKv,
+    index: usize,
+    since: Instant,
+    answered: bool,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.answered && self.since.elapsed() >= DROPPED_LATE {
+            self.client.leave(self.index, "it gave no answer while its caller waited");
         }
     }
 }

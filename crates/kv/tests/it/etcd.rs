@@ -135,6 +135,24 @@ async fn without_a_majority_nothing_happens_and_the_error_says_unavailable() {
 }
 
 #[tokio::test]
+async fn callers_with_little_patience_leave_a_member_that_hangs() {
+    let members = EtcdProcess::start_cluster(3);
+    let endpoints = members.iter().map(|member| member.endpoint().to_owned()).collect();
+    let config = EtcdConfig { endpoints, ..members[0].config() };
+    let kv = EtcdKv::connect(config).await.expect("etcd runs");
+    kv.range(RangeRequest::key("a")).await.expect("it serves");
+    members[0].pause();
+    let patience = Duration::from_secs(1);
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let read = tokio::time::timeout(patience, kv.range(RangeRequest::key("a"))).await;
+        answers.push(matches!(read, Ok(Ok(_))));
+    }
+    members[0].resume();
+    assert!(answers.contains(&true), "all went to the member that hangs");
+}
+
+#[tokio::test]
 async fn a_full_store_says_so_and_still_renews_leases() {
     let quota = "--quota-backend-bytes=262144".to_owned();
     let options = EtcdOptions { flags: vec![quota], ..EtcdOptions::default() };
