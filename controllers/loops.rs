@@ -40,7 +40,7 @@ use crate::reports::Reports;
 use crate::settings::Settings;
 use crate::subnet::SubnetReconciler;
 use crate::wake::{wake, wake_everything};
-use crate::world::{Change, Connection, World, WorldCell, WorldSink};
+use crate::world::{Change, Connection, Server, World, WorldCell, WorldSink};
 
 /// Everything that an operator process needs; nothing is read from anywhere else.
 #[derive(Clone)]
@@ -83,6 +83,16 @@ impl Health {
     /// How the view stands to the store.
     pub fn connection(&self) -> Connection {
         self.world.connection()
+    }
+
+    /// What the store's servers last said of themselves.
+    pub fn server(&self) -> Server {
+        self.world.server()
+    }
+
+    /// Takes down what they say now: whoever can ask them tells it here.
+    pub fn set_server(&self, server: Server) {
+        self.world.set_server(server);
     }
 
     /// Whether this process leads, and its loops run.

@@ -18,7 +18,7 @@ use crate::cluster::plan::invalid_documents;
 use crate::host::plan::{not_schedulable, undeclared};
 use crate::reports::{Inner, Reports};
 use crate::subnet::plan::Room;
-use crate::world::{Connection, HostEntry, World, WorldCell};
+use crate::world::{Connection, HostEntry, Server, ServerTrouble, World, WorldCell};
 
 /// Shows the world and the reports of the present term. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ struct Families {
     deletion_held: GaugeVec,
     hold: GaugeVec,
     stray: GaugeVec,
+    store_trouble: GaugeVec,
+    store_size: GaugeVec,
 }
 
 impl Observer {
@@ -114,10 +116,20 @@ impl Families {
                 "Keys under the prefix that are none of the contract's, seen since the last list.",
                 &["kind"],
             ),
+            store_trouble: gauge(
+                "lochness_store_trouble",
+                "1 while etcd takes no writes, by what is wrong with it.",
+                &["kind"],
+            ),
+            store_size: gauge(
+                "lochness_store_size_bytes",
+                "Bytes that etcd's database occupies on the member that answered last.",
+                &[],
+            ),
         }
     }
 
-    fn all(&self) -> [&GaugeVec; 11] {
+    fn all(&self) -> [&GaugeVec; 13] {
         [
             &self.objects,
             &self.invalid,
@@ -130,12 +142,15 @@ impl Families {
             &self.deletion_held,
             &self.hold,
             &self.stray,
+            &self.store_trouble,
+            &self.store_size,
         ]
     }
 
     fn fill(&self, cell: &WorldCell, reports: Option<&Reports>) {
         let world = cell.read();
         let reports = reports.map(Reports::read);
+        self.fill_store(&cell.server());
         self.fill_documents(&world);
         self.fill_guests(&world);
         self.fill_hosts(&world, reports.as_deref());
@@ -209,6 +224,16 @@ impl Families {
             set(&self.resources, &["cpu_cores", kind], f64::from(amount.cpu));
         }
         set(&self.undeclared, &[], number(strangers as u64));
+    }
+
+    fn fill_store(&self, server: &Server) {
+        for kind in ServerTrouble::ALL {
+            let is_so = u64::from(server.trouble == Some(kind));
+            set(&self.store_trouble, &[kind.as_str()], number(is_so));
+        }
+        if let Some(size) = server.size.and_then(|size| u64::try_from(size).ok()) {
+            set(&self.store_size, &[], number(size));
+        }
     }
 
     fn fill_addresses(&self, world: &World) {

@@ -16,6 +16,7 @@ mod readiness;
 mod signals;
 mod span;
 mod store;
+mod store_probe;
 mod transport;
 
 pub use args::Args;

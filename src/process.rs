@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use lochness_api::Key;
 use lochness_controllers::loops::Operator;
+use lochness_kv::Kv;
 use lochness_runtime::{Metrics, SystemClock, Tasks};
 use tokio::net::TcpListener;
 use tracing::{error, info};
@@ -15,6 +17,7 @@ use crate::http::{Shown, router};
 use crate::process_metrics::ProcessMetrics;
 use crate::readiness::Progress;
 use crate::store::connect;
+use crate::store_probe::probe;
 use crate::transport::transport;
 
 /// Listens where the configuration says and serves until `shutdown` is done.
@@ -79,8 +82,10 @@ async fn operate(
     let kv = connect(&config.etcd.connection()?, progress).await?;
     let identity = identity(config, address);
     info!(identity, prefix = config.prefix, lease = %config.lease, "starting");
+    let kv: Arc<dyn Kv> = Arc::new(kv);
+    let leader = config.key_prefix().key(&Key::Leader);
     let operator = Operator {
-        kv: Arc::new(kv),
+        kv: Arc::clone(&kv),
         transport: Arc::new(transport),
         clock: Arc::new(SystemClock),
         prefix: config.key_prefix(),
@@ -89,8 +94,11 @@ async fn operate(
         settings: Arc::new(config.tuning.settings()),
         metrics,
     };
-    progress.running(operator.start(tasks));
-    std::future::pending().await
+    let health = operator.start(tasks);
+    progress.running(health.clone());
+    // Ends with the process alone.
+    probe(&*kv, leader, health).await;
+    Ok(())
 }
 
 fn spawn_server(listener: TcpListener, shown: Shown, tasks: &Tasks) {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lochness_controllers::loops::Health;
-use lochness_controllers::world::Connection;
+use lochness_controllers::world::{Connection, ServerTrouble};
 
 /// How far the process has come. Cloning gives the same one.
 #[derive(Clone)]
@@ -47,7 +47,9 @@ impl Progress {
             Stage::Connecting(trouble) => {
                 Readiness::NotReady(format!("not connected to etcd: {trouble}"))
             }
-            Stage::Running(health) => of(health.connection(), health.is_leading()),
+            Stage::Running(health) => {
+                of(health.connection(), health.server().trouble, health.is_leading())
+            }
         }
     }
 
@@ -57,7 +59,16 @@ impl Progress {
 }
 
 /// A former leader whose view is interrupted is not ready either: the other one should be looked at.
-fn of(connection: Connection, leads: bool) -> Readiness {
+fn of(connection: Connection, trouble: Option<ServerTrouble>, leads: bool) -> Readiness {
+    match (connection, trouble) {
+        (Connection::Live | Connection::Interrupted(_), Some(trouble)) => {
+            Readiness::NotReady(trouble.advice().to_owned())
+        }
+        (connection, _) => of_view(connection, leads),
+    }
+}
+
+fn of_view(connection: Connection, leads: bool) -> Readiness {
     match connection {
         Connection::Live if leads => Readiness::Ready("leading"),
         Connection::Live => Readiness::Ready("standing by"),
@@ -78,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_live_view_is_ready_and_says_who_leads() {
-        assert_eq!(of(Connection::Live, true), Readiness::Ready("leading"));
-        assert_eq!(of(Connection::Live, false), Readiness::Ready("standing by"));
+        assert_eq!(of(Connection::Live, None, true), Readiness::Ready("leading"));
+        assert_eq!(of(Connection::Live, None, false), Readiness::Ready("standing by"));
     }
 
     #[test]
@@ -88,9 +99,14 @@ mod tests {
         progress.connecting("connection refused".to_owned());
         let cases = [
             (progress.readiness(), "connection refused"),
-            (of(Connection::Starting, false), "is being read"),
-            (of(Connection::Interrupted("compacted".to_owned()), true), "compacted"),
-            (of(Connection::Replaced("other cluster".to_owned()), true), "accept-store"),
+            (of(Connection::Starting, None, false), "is being read"),
+            (of(Connection::Interrupted("compacted".to_owned()), None, true), "compacted"),
+            (of(Connection::Replaced("other cluster".to_owned()), None, true), "accept-store"),
+            (of(Connection::Live, Some(ServerTrouble::NoSpace), true), "out of space"),
+            (
+                of(Connection::Interrupted(String::new()), Some(ServerTrouble::NoQuorum), false),
+                "quorum",
+            ),
         ];
         for (readiness, words) in cases {
             assert!(

@@ -59,6 +59,7 @@ impl Reconciler for ClusterReconciler {
                 hold: context.hold(&world),
                 leader: &context.identity,
                 epoch: context.epoch().to_string(),
+                etcd_version: context.world.server().version,
                 wall: context.now(),
             };
             let wanted = plan::status(&facts);

@@ -17,6 +17,8 @@ pub(super) struct Facts<'a> {
     pub(super) hold: Option<Hold>,
     pub(super) leader: &'a str,
     pub(super) epoch: String,
+    /// What etcd says it is, once it was asked.
+    pub(super) etcd_version: Option<String>,
     /// The wall clock, for documents.
     pub(super) wall: Timestamp,
 }
@@ -30,7 +32,10 @@ pub(super) fn status(facts: &Facts<'_>) -> ClusterStatus {
     ClusterStatus {
         leader: Some(facts.leader.to_owned()),
         epoch: Some(facts.epoch.clone()),
-        etcd_version: former.and_then(|status| status.etcd_version.clone()),
+        etcd_version: facts
+            .etcd_version
+            .clone()
+            .or_else(|| former.and_then(|status| status.etcd_version.clone())),
         guests: guests as u64,
         placed: world.placed() as u64,
         hypervisors: hosts.iter().filter(|host| host.document.is_some()).count() as u64,

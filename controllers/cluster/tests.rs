@@ -11,7 +11,9 @@ use crate::test_world::{TestWorld, id};
 
 fn look(world: &TestWorld, hold: Option<Hold>) -> ClusterStatus {
     let epoch = "1.7".to_owned();
-    status(&Facts { world, hold, leader: "me", epoch, wall: Timestamp::UNIX_EPOCH })
+    let etcd_version = Some("3.6.14".to_owned());
+    let wall = Timestamp::UNIX_EPOCH;
+    status(&Facts { world, hold, leader: "me", epoch, etcd_version, wall })
 }
 
 fn reason(status: &ClusterStatus, kind: ConditionType) -> (ConditionStatus, Reason, &str) {

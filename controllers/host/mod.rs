@@ -138,6 +138,9 @@ impl HostReconciler {
         if before.unwrap_or(unknown) == now {
             return;
         }
+        if before.is_some_and(|before| before.alive != now.alive) {
+            tell_life(facts.entry, now.alive);
+        }
         self.context.queues.firewall.add(facts.entry.id);
         wake_guests_on(facts.world, facts.entry.id, &self.context.queues);
         if now.alive && now.reachable {
@@ -223,6 +226,16 @@ impl Reconciler for HostReconciler {
             outcome.changed = true;
         }
         Ok([look.again_in, images].into_iter().flatten().fold(outcome, Outcome::after))
+    }
+}
+
+/// A heartbeat that is lost is the first sign of a lost host.
+fn tell_life(entry: &HostEntry, alive: bool) {
+    let name = entry.declared().and_then(|document| document.metadata.name()).unwrap_or_default();
+    if alive {
+        info!(host = %entry.id, name, "heartbeat is there again");
+    } else {
+        warn!(host = %entry.id, name, guests = entry.placed.len(), "heartbeat is lost: its guests are unknown, not gone");
     }
 }
 

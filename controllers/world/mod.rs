@@ -35,7 +35,7 @@ pub use addresses::{
     AddressEntry, Addresses, Reservation, address_number, number_address, successor,
 };
 pub(crate) use apply::QUARANTINE;
-pub use cell::{Connection, WorldCell, WorldSink};
+pub use cell::{Connection, Server, ServerTrouble, WorldCell, WorldSink};
 pub use change::Change;
 pub use guest::GuestEntry;
 pub use host::{DEFAULT_AGENT_PORT, HeartbeatEntry, HostEntry};

@@ -17,7 +17,7 @@ pub mod leader;
 pub mod metrics;
 pub mod queue;
 pub mod tasks;
-mod trouble;
+pub mod trouble;
 pub mod watcher;
 
 #[cfg(test)]
@@ -29,3 +29,4 @@ pub use controller::{Controller, ControllerOptions, Outcome, ReconcileError, Rec
 pub use metrics::Metrics;
 pub use queue::Queue;
 pub use tasks::Tasks;
+pub use trouble::Trouble;

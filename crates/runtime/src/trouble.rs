@@ -12,13 +12,13 @@ const KEYS_TOLD: u32 = 5;
 
 /// One thing that may be wrong.
 #[derive(Debug, Default)]
-pub(crate) struct Trouble {
+pub struct Trouble {
     told: Option<Instant>,
 }
 
 impl Trouble {
     /// It is wrong. Whether people should be told: the first time, and then once a minute.
-    pub(crate) fn is_news(&mut self) -> bool {
+    pub fn is_news(&mut self) -> bool {
         let now = Instant::now();
         if self.told.is_some_and(|told| now.saturating_duration_since(told) < REMIND) {
             return false;
@@ -28,7 +28,7 @@ impl Trouble {
     }
 
     /// It is right. Whether people were told otherwise.
-    pub(crate) fn is_over(&mut self) -> bool {
+    pub fn is_over(&mut self) -> bool {
         self.told.take().is_some()
     }
 }
