@@ -10,7 +10,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BUILD := $(CARGO) build --workspace --bins --tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs build demo demo-check test sim check fmt clippy doc deny rules
+.PHONY: help setup programs build demo demo-check test sim soak check fmt clippy doc deny rules
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -42,6 +42,12 @@ SEEDS ?= 1000
 
 sim: ## Simulate SEEDS histories (1000), each of one seed: faults, crashes, and what must hold
 	@SIM_SEEDS=$(SEEDS) $(CARGO) test --test sim -- --nocapture every_history
+
+MINUTES ?= 30
+
+soak: programs ## Real processes under faults for MINUTES (30): leaders stopped past their lease, agents killed, bad ways
+	@SOAK_MINUTES=$(MINUTES) $(CARGO) test --test it -- --exact --nocapture \
+		soak::pairs_of_operators_under_all_faults_for_as_long_as_asked
 
 check: setup fmt clippy doc deny rules ## Formatting, lints, documentation, dependencies, alert rules
 

@@ -50,7 +50,7 @@ async fn storm(seed: u64, compat: Compat) {
     for operator in &stage.operators {
         operator.thaw();
     }
-    converges(&stage).await;
+    converges(&stage, GUESTS).await;
     stage.finish().await;
 }
 
@@ -102,22 +102,22 @@ async fn step(stage: &mut Stage, rng: &mut StdRng, started: &mut u32, wishes: &[
     }
 }
 
-/// The world becomes what the documents say.
-async fn converges(stage: &Stage) {
+/// The world becomes what the documents of guests with the numbers below `guests` say.
+pub(crate) async fn converges(stage: &Stage, guests: u32) {
     let documents = stage.store.below("guests/").await;
     let wanted = |id: GuestId| {
         let value = documents.get(&Key::Guest(id).to_string())?;
         let document: serde_json::Value = serde_json::from_slice(value).ok()?;
         document["state"].as_str().map(str::to_owned)
     };
-    for number in 0..GUESTS {
+    for number in 0..guests {
         let id = guest_id(number);
         let wanted = wanted(id);
         let what = format!("guest {id} is {}", wanted.as_deref().unwrap_or("gone"));
         eventually(&what, async || {
             let status = stage.store.guest(id).await;
             let phase = status.as_ref().map(|status| status.phase);
-            let runs = stage.hosts.iter().any(|host| host.runs(id));
+            let runs = stage.runs(id).await;
             let is_so = match wanted.as_deref() {
                 None => phase.is_none() && !runs,
                 Some("running") => phase == Some(Phase::Running) && runs,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use lochness_agent::server::{
     AgentServer, Delays, Durability, Effect, Host, HostConfig, Registrar, Storage,
 };
-use lochness_api::HypervisorId;
+use lochness_api::{HypervisorId, Prefix};
 use lochness_kv::EtcdConfig;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
@@ -38,6 +38,7 @@ pub(crate) struct AgentProcess {
 struct Role {
     name: String,
     etcd: String,
+    prefix: String,
     address: SocketAddr,
     state: PathBuf,
     create: Duration,
@@ -45,12 +46,13 @@ struct Role {
 
 impl AgentProcess {
     /// Starts one that takes so long to create a guest; returns when it answers.
-    pub(crate) async fn start(name: &str, etcd: &str, create: Duration) -> Self {
+    pub(crate) async fn start(name: &str, store: &Store, etcd: &str, create: Duration) -> Self {
         let directory =
             TempDir::with_prefix("lochness-it-agent-").expect("a directory can be made");
         let role = Role {
             name: name.to_owned(),
             etcd: etcd.to_owned(),
+            prefix: store.prefix().to_string(),
             address: free_address(),
             state: directory.path().join("state"),
             create,
@@ -142,8 +144,9 @@ async fn agent_when_told_to_be_one() {
     let host = Host::open(config, storage, Arc::new(jiff::Timestamp::now)).expect("state is whole");
     let mut server = AgentServer::new();
     server.serve(host, role.address).await.expect("the address is ours");
-    let store =
-        Store::connect(EtcdConfig { endpoints: vec![role.etcd], ..EtcdConfig::default() }).await;
+    let endpoints = role.etcd.split(',').map(str::to_owned).collect();
+    let config = EtcdConfig { endpoints, ..EtcdConfig::default() };
+    let store = Store::connect_at(config, Prefix::new(role.prefix)).await;
     let registrar = Registrar::new(store.kv(), store.prefix().clone(), HEARTBEAT);
     server.register(&Arc::new(registrar));
     std::future::pending::<()>().await;

@@ -5,6 +5,7 @@ mod agents;
 mod checker;
 mod documents;
 mod http;
+mod members;
 mod operator;
 mod proxy;
 mod stage;
@@ -16,6 +17,7 @@ pub(crate) use agents::{HostOptions, SimulatedHost};
 pub(crate) use documents::{
     FLAVOR, IMAGE, NETWORK, SUBNET, flavor, guest, guest_id, host_id, image, network, subnet,
 };
+pub(crate) use members::Members;
 pub(crate) use operator::{Operator, OperatorOptions};
 pub(crate) use proxy::{Proxy, Weather};
 pub(crate) use stage::Stage;

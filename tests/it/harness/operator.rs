@@ -19,6 +19,8 @@ pub(crate) struct OperatorOptions {
     pub(crate) lease: Duration,
     /// Lines of `[tuning]` besides the harness's own.
     pub(crate) tuning: String,
+    /// Where its keys lie.
+    pub(crate) prefix: String,
 }
 
 /// An operator.
@@ -48,21 +50,25 @@ message_interval = "1s"
 
 impl Default for OperatorOptions {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(3), tuning: String::new() }
+        let prefix = lochness_api::Prefix::default().to_string();
+        Self { lease: Duration::from_secs(3), tuning: String::new(), prefix }
     }
 }
 
 impl Operator {
-    /// Starts it and returns when it serves its pages.
+    /// Starts it on these endpoints, separated by commas, and returns when it serves its pages.
     pub(crate) async fn start(name: &str, etcd: &str, options: &OperatorOptions) -> Self {
         let directory =
             TempDir::with_prefix("lochness-it-operator-").expect("a directory can be made");
+        let endpoints: Vec<_> = etcd.split(',').map(|it| format!("\"{it}\"")).collect();
         let config = format!(
             "identity = \"{name}\"\nlisten = \"127.0.0.1:0\"\nlease = \"{}ms\"\n\
-             [etcd]\nendpoints = [\"{etcd}\"]\n\
+             prefix = \"{}\"\n[etcd]\nendpoints = [{}]\n\
              [log]\nfilter = \"info,lochness_controllers=debug\"\n\
              [tuning]\n{}{}\n",
             options.lease.as_millis(),
+            options.prefix,
+            endpoints.join(", "),
             usual_tuning(&options.tuning),
             options.tuning
         );

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lochness_api::status::{GuestStatus, Phase};
-use lochness_api::{GuestId, HypervisorId, Key};
-use lochness_kv::test_support::EtcdProcess;
+use lochness_api::{GuestId, HypervisorId, Key, Prefix};
+use lochness_kv::test_support::EtcdOptions;
 use serde_json::{Value, json};
 
 use super::checker::{Checker, HostHistory};
 use super::{
-    AgentProcess, FLAVOR, HostOptions, IMAGE, NETWORK, Operator, OperatorOptions, SUBNET,
+    AgentProcess, FLAVOR, HostOptions, IMAGE, Members, NETWORK, Operator, OperatorOptions, SUBNET,
     SimulatedHost, Store, eventually, flavor, guest, guest_id, host_id, image, network, subnet,
 };
 
@@ -25,15 +25,22 @@ pub(crate) struct Stage {
     pub(crate) agents: Vec<AgentProcess>,
     pub(crate) checker: Checker,
     pub(crate) store: Store,
-    pub(crate) etcd: EtcdProcess,
+    pub(crate) etcd: Members,
     finished: bool,
 }
 
 impl Stage {
     /// An empty store, and nobody else.
     pub(crate) async fn empty() -> Self {
-        let etcd = EtcdProcess::start();
-        let store = Store::connect(etcd.config()).await;
+        Self::on(Members::one(&EtcdOptions::default()), Prefix::default()).await
+    }
+
+    /// Nobody, on such an etcd, under such a prefix.
+    pub(crate) async fn on(etcd: Members, prefix: Prefix) -> Self {
+        let mut store = Store::connect_at(etcd.config(), prefix).await;
+        if !etcd.is_own() {
+            store = store.beside_others();
+        }
         Self {
             operators: Vec::new(),
             hosts: Vec::new(),
@@ -83,7 +90,7 @@ impl Stage {
     /// A host whose agent is a process that takes so long to create a guest. Answers its place in `agents`.
     pub(crate) async fn agent(&mut self, name: &str, create: Duration) -> usize {
         self.connect(host_id(name)).await;
-        let agent = AgentProcess::start(name, self.etcd.endpoint(), create).await;
+        let agent = AgentProcess::start(name, &self.store, self.etcd.endpoint(), create).await;
         self.agents.push(agent);
         self.agents.len() - 1
     }
@@ -98,7 +105,20 @@ impl Stage {
     }
 
     pub(crate) async fn operator_with(&mut self, name: &str, options: &OperatorOptions) -> usize {
-        let operator = Operator::start(name, self.etcd.endpoint(), options).await;
+        let endpoint = self.etcd.endpoint().to_owned();
+        self.operator_at(name, &endpoint, options).await
+    }
+
+    /// One that reaches etcd at this endpoint.
+    pub(crate) async fn operator_at(
+        &mut self,
+        name: &str,
+        endpoint: &str,
+        options: &OperatorOptions,
+    ) -> usize {
+        let options =
+            OperatorOptions { prefix: self.store.prefix().to_string(), ..options.clone() };
+        let operator = Operator::start(name, endpoint, &options).await;
         eventually("the operator is ready", async || operator.is_ready().await).await;
         self.operators.push(operator);
         self.operators.len() - 1
@@ -227,6 +247,12 @@ impl Stage {
             all.push(HostHistory { host: agent.id(), ordered: true, effects });
         }
         all
+    }
+
+    /// Whether the guest runs on any host, by the truth.
+    pub(crate) async fn runs(&self, guest: GuestId) -> bool {
+        let histories = self.histories().await;
+        histories.iter().any(|history| super::checker::runs(&history.effects, guest))
     }
 
     /// Judges everything that happened.

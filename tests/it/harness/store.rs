@@ -8,9 +8,11 @@ use lochness_api::status::{
     ClusterStatus, Condition, ConditionType, GuestStatus, HypervisorStatus, ObjectStatus,
 };
 use lochness_api::{GuestId, HypervisorId, Key, Kind, Prefix};
-use lochness_kv::{EtcdConfig, EtcdKv, Kv, Op, RangeRequest, Txn, prefix_end};
+use lochness_kv::{EtcdConfig, EtcdKv, Kv, KvError, Op, RangeRequest, Txn, prefix_end};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use super::eventually;
 
 /// The store, as a user and as an administrator sees it.
 #[derive(Clone)]
@@ -18,12 +20,24 @@ pub(crate) struct Store {
     kv: Arc<EtcdKv>,
     prefix: Prefix,
     own: Arc<Mutex<BTreeSet<i64>>>,
+    /// Others write to the same etcd, under prefixes of their own.
+    beside_others: bool,
 }
 
 impl Store {
-    pub(crate) async fn connect(config: EtcdConfig) -> Self {
+    pub(crate) async fn connect_at(config: EtcdConfig, prefix: Prefix) -> Self {
         let kv = EtcdKv::connect(config).await.expect("etcd answers");
-        Self { kv: Arc::new(kv), prefix: Prefix::default(), own: Arc::default() }
+        Self { kv: Arc::new(kv), prefix, own: Arc::default(), beside_others: false }
+    }
+
+    /// What lies outside the prefix is others' business.
+    pub(crate) fn beside_others(self) -> Self {
+        Self { beside_others: true, ..self }
+    }
+
+    /// Whether a change of this key is no business of ours.
+    pub(crate) fn is_others(&self, key: &[u8]) -> bool {
+        self.beside_others && !key.starts_with(self.prefix.as_str().as_bytes())
     }
 
     pub(crate) fn kv(&self) -> Arc<EtcdKv> {
@@ -72,9 +86,30 @@ impl Store {
 
     async fn write(&self, success: Vec<Op>) -> i64 {
         let txn = Txn { success, ..Txn::default() };
-        let written = self.kv.txn(txn).await.expect("the test writes while etcd serves");
+        self.try_write(txn).await.expect("the test writes while etcd serves")
+    }
+
+    /// Writes, or says why not. One whose answer is lost is none of ours by the checker's books.
+    pub(crate) async fn try_write(&self, txn: Txn) -> Result<i64, KvError> {
+        let written = self.kv.txn(txn).await?;
         self.own.lock().expect("nobody panics under it").insert(written.header.revision);
-        written.header.revision
+        Ok(written.header.revision)
+    }
+
+    /// Owns up to the last write of this key, whose answer was lost.
+    pub(crate) async fn claim(&self, key: &str) {
+        let read = self.kv.range(RangeRequest::key(key.to_owned())).await.expect("etcd answers");
+        let revisions = read.kvs.iter().map(|kv| kv.mod_revision);
+        self.own.lock().expect("nobody panics under it").extend(revisions);
+    }
+
+    /// Waits until etcd answers what needs a majority.
+    pub(crate) async fn serves(&self) {
+        eventually("etcd serves", async || {
+            let read = self.kv.range(RangeRequest::key("none")).await;
+            read.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
     }
 
     /// The store's revision now.

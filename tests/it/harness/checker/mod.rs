@@ -12,6 +12,7 @@ mod view;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub(crate) struct Violation {
 pub(crate) struct Checker {
     store: Store,
     record: Arc<Mutex<Record>>,
+    /// The newest revision that was looked at, whoever made it.
+    seen: Arc<AtomicI64>,
     follower: JoinHandle<()>,
     /// Guests that ran before the operator knew them, made by the test.
     foreign: BTreeSet<GuestId>,
@@ -66,9 +69,10 @@ impl Checker {
     /// Follows the store from its first revision on.
     pub(crate) fn start(store: &Store) -> Self {
         let record = Arc::new(Mutex::new(Record::new(store.prefix().clone())));
-        let follower = follow(store.clone(), Arc::clone(&record));
+        let seen = Arc::new(AtomicI64::new(0));
+        let follower = follow(store.clone(), Arc::clone(&record), Arc::clone(&seen));
         let follower = tokio::runtime::Handle::current().spawn(follower);
-        Self { store: store.clone(), record, follower, foreign: BTreeSet::new() }
+        Self { store: store.clone(), record, seen, follower, foreign: BTreeSet::new() }
     }
 
     /// The test itself made this guest on a host.
@@ -78,7 +82,8 @@ impl Checker {
 
     /// Whether it has seen everything up to the revision.
     pub(crate) fn has_seen(&self, revision: i64) -> Result<(), String> {
-        let seen = self.record.lock().expect("nobody panics under it").revision();
+        let taken = self.record.lock().expect("nobody panics under it").revision();
+        let seen = self.seen.load(Ordering::Acquire).max(taken);
         if seen >= revision { Ok(()) } else { Err(format!("{seen} of {revision}")) }
     }
 
@@ -106,6 +111,12 @@ impl Checker {
         panic!("what must never be has been:\n{text}");
     }
 
+    /// How many revisions were the operator's, or an agent's.
+    pub(crate) fn revisions(&self) -> usize {
+        let record = self.record.lock().expect("nobody panics under it");
+        record.steps.iter().filter(|step| !self.store.is_own(step.revision)).count()
+    }
+
     /// What happened to a guest, for a test that fails for another reason.
     pub(crate) fn timeline(&self, histories: &[HostHistory], guest: GuestId) -> String {
         timeline::of_guest(&self.record.lock().expect("nobody panics under it"), histories, guest)
@@ -119,18 +130,23 @@ impl Drop for Checker {
 }
 
 /// Hands whole revisions to the record, for ever; etcd may be away meanwhile.
-async fn follow(store: Store, record: Arc<Mutex<Record>>) {
+async fn follow(store: Store, record: Arc<Mutex<Record>>, seen: Arc<AtomicI64>) {
     let mut next = 1;
     loop {
-        let error = follow_once(&store, &record, &mut next).await;
+        let error = follow_once(&store, &record, &seen, &mut next).await;
         let lost = matches!(error, KvError::Compacted(_));
         assert!(!lost, "a test compacts what the checker has seen, and no more");
         tokio::time::sleep(RETRY).await;
     }
 }
 
-async fn follow_once(store: &Store, record: &Mutex<Record>, next: &mut i64) -> KvError {
-    // The whole store: an operator that writes outside its prefix is caught, too.
+async fn follow_once(
+    store: &Store,
+    record: &Mutex<Record>,
+    seen: &AtomicI64,
+    next: &mut i64,
+) -> KvError {
+    // The whole store: an operator that writes outside its prefix is caught, too, unless others do so rightly.
     let request = WatchRequest::prefix("", *next);
     let mut stream = match store.kv().watch(request).await {
         Ok(stream) => stream,
@@ -152,8 +168,13 @@ async fn follow_once(store: &Store, record: &Mutex<Record>, next: &mut i64) -> K
         let events: Vec<_> = waiting.drain(..complete).collect();
         let mut record = record.lock().expect("nobody panics under it");
         for revision in events.chunk_by(|one, other| one.revision() == other.revision()) {
-            record.take(revision, Timestamp::now());
+            let ours = revision.iter().filter(|event| !store.is_others(event.key()));
+            let ours: Vec<_> = ours.cloned().collect();
+            if !ours.is_empty() {
+                record.take(&ours, Timestamp::now());
+            }
             *next = revision[0].revision() + 1;
+            seen.store(*next - 1, Ordering::Release);
         }
     }
 }

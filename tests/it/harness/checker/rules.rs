@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lochness_agent::wire::Order;
 use lochness_api::document::Resources;
-use lochness_api::status::{GuestStatus, Phase};
+use lochness_api::status::{ClusterStatus, GuestStatus, Phase};
 use lochness_api::{GuestId, HypervisorId, Key};
 
 use super::Violation;
@@ -43,6 +43,9 @@ pub(super) fn check(
     }
     for change in &step.changes {
         if let Some(what) = owner_wrote(change, led) {
+            wrong(None, true, what);
+        }
+        if let Some(what) = leader_wrote(view, change) {
             wrong(None, true, what);
         }
         if let Some((guest, what)) = job_born(view, change) {
@@ -137,6 +140,18 @@ fn owner_wrote(change: &Change, led: bool) -> Option<String> {
         }
         Owner::Operator | Owner::Agents | Owner::Candidates => None,
     }
+}
+
+/// S7: the cluster's status says whose it is, and that one leads when it lands.
+fn leader_wrote(view: &View, change: &Change) -> Option<String> {
+    if !matches!(change.key, Some(Key::ClusterStatus)) {
+        return None;
+    }
+    let status: ClusterStatus = serde_json::from_slice(&change.after.as_ref()?.value).ok()?;
+    let epoch: Order = status.epoch?.parse().ok()?;
+    let leads = view.keys.get(&Key::Leader).and_then(|key| u64::try_from(key.created).ok());
+    (leads != Some(epoch.revision))
+        .then(|| format!("S7: status/cluster was written in epoch {epoch}, and {leads:?} leads"))
 }
 
 fn is_born(change: &Change) -> bool {
