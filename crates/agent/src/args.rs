@@ -61,6 +61,12 @@ pub(crate) struct HostArguments {
     /// The driver below.
     #[arg(long, value_enum, default_value_t = DriverName::Simulated)]
     pub(crate) driver: DriverName,
+    /// Who puts rulesets in force: nobody; nobody, but it is said so; or nft, for one host whose network is real.
+    #[arg(long, value_enum, default_value_t = FirewallName::Simulated)]
+    pub(crate) firewall: FirewallName,
+    /// The network namespace of the host's bridges, when it is not the agent's own: a name of `ip netns`, or a path.
+    #[arg(long, value_name = "NAME|PATH")]
+    pub(crate) firewall_netns: Option<String>,
     /// How many hosts this process is.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub(crate) hosts: u32,
@@ -194,6 +200,17 @@ pub(crate) struct SimulatedArguments {
 pub(crate) enum DriverName {
     /// Guests are records; work is waiting.
     Simulated,
+}
+
+/// Who can put rulesets in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FirewallName {
+    /// Nobody: the host offers no firewall.
+    None,
+    /// Nobody; rulesets are stored.
+    Simulated,
+    /// The program nft.
+    Nft,
 }
 
 /// The protocols that there are.

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use lochness_agent::server::{
-    AgentServer, Durability, Host, MemoryDisk, Registrar, Storage, TlsFiles, WallClock,
-    reset_fence as forget,
+    AgentServer, Durability, FirewallConfig, Host, HostConfig, MemoryDisk, Nft, Registrar, Storage,
+    TlsFiles, WallClock, reset_fence as forget,
 };
 use lochness_api::{HypervisorId, Prefix};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{HostArguments, ResetFence, Run, StoreArguments};
+use crate::args::{FirewallName, HostArguments, ResetFence, Run, StoreArguments};
 use crate::setup::{id_of_name, plan};
 use crate::store::{configuration, connect, first_line, password_of_environment};
 
@@ -52,10 +52,13 @@ async fn serve(arguments: &Run) -> anyhow::Result<()> {
     let seed = arguments.simulated.seed.unwrap_or_else(rand::random);
     let clock: WallClock = Arc::new(jiff::Timestamp::now);
     let mut server = server(&arguments.host)?;
-    for planned in plan(arguments, seed, bearer.as_deref())? {
+    let planned = plan(arguments, seed, bearer.as_deref())?;
+    let firewall = firewall(&arguments.host).await;
+    for planned in planned {
         let storage = storage(&arguments.host, planned.config.id);
         let name = planned.config.name.clone();
-        let host = Host::open(planned.config, storage, clock.clone())
+        let config = HostConfig { firewall: firewall.clone(), ..planned.config };
+        let host = Host::open(config, storage, clock.clone())
             .with_context(|| format!("state of host {name}"))?;
         server
             .serve(host, planned.address)
@@ -72,6 +75,17 @@ async fn serve(arguments: &Run) -> anyhow::Result<()> {
     tracing::info!("ending");
     server.shutdown().await;
     outcome
+}
+
+/// Who puts rulesets in force. What a real host lacks for that is logged, and it goes on without.
+async fn firewall(arguments: &HostArguments) -> FirewallConfig {
+    match arguments.firewall {
+        FirewallName::None => FirewallConfig::None,
+        FirewallName::Simulated => FirewallConfig::Simulated,
+        FirewallName::Nft => {
+            FirewallConfig::Nft(Nft::open(arguments.firewall_netns.as_deref()).await)
+        }
+    }
 }
 
 /// A server with the certificates that the command line names.

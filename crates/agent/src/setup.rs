@@ -8,7 +8,9 @@ use lochness_api::HypervisorId;
 use lochness_api::document::{Kind, Resources};
 use tokio::time::Duration;
 
-use crate::args::{CompatName, HostArguments, Run, SimulatedArguments, StateWordsName};
+use crate::args::{
+    CompatName, FirewallName, HostArguments, Run, SimulatedArguments, StateWordsName,
+};
 
 /// One host to be.
 #[derive(Debug)]
@@ -25,6 +27,16 @@ pub(crate) fn plan(run: &Run, seed: u64, bearer: Option<&str>) -> anyhow::Result
         host.hosts == 1 || host.name.is_none(),
         "--name is for one host, not for {}: use --name-pattern",
         host.hosts
+    );
+    let is_real = host.firewall == FirewallName::Nft;
+    ensure!(
+        host.hosts == 1 || !is_real,
+        "--firewall nft is for one host, not for {}: they would share its tables",
+        host.hosts
+    );
+    ensure!(
+        is_real || host.firewall_netns.is_none(),
+        "--firewall-netns is for --firewall nft alone"
     );
     (0..host.hosts).map(|index| plan_one(run, index, seed, bearer)).collect()
 }
@@ -141,13 +153,15 @@ mod tests {
     }
 
     #[test]
-    fn what_would_name_two_hosts_alike_is_refused() {
+    fn what_would_make_two_hosts_alike_is_refused() {
         for flags in [
             &["--hosts", "2", "--name", "a"][..],
             &["--hosts", "2", "--name-pattern", "a"],
             &["--hosts", "2", "--id", "2b28c3a1-5f0e-4b9e-8d5c-0a3f1f0f6c11"],
             &["--hosts", "2", "--name-pattern", "a-%s"],
             &["--hosts", "2", "--address-base", "255.255.255.255"],
+            &["--hosts", "2", "--firewall", "nft"],
+            &["--firewall-netns", "host-1"],
         ] {
             assert!(planned(flags).is_err(), "{flags:?}");
         }

@@ -1,4 +1,4 @@
-//! What one simulated host is like. Plain data, given once.
+//! What one host is like. Given once.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use lochness_api::HypervisorId;
 use lochness_api::document::Resources;
 
 use super::faults::Faults;
+use super::nft::Nft;
 
 /// One host.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct HostConfig {
     pub compat: Compat,
     /// Which words the original's sub-agent uses for states; our own protocol has its own four.
     pub state_words: StateWords,
+    /// Who puts rulesets in force.
+    pub firewall: FirewallConfig,
     /// How long things take.
     pub delays: Delays,
     /// What goes wrong from the start; the running host can be told more.
@@ -30,6 +33,18 @@ pub struct HostConfig {
     pub bearer: Option<String>,
     /// All randomness of the host comes from it.
     pub seed: u64,
+}
+
+/// Who puts a host's rulesets in force.
+#[derive(Debug, Clone, Default)]
+pub enum FirewallConfig {
+    /// Nobody, and the host says so: it does not offer a firewall.
+    None,
+    /// Nobody; rulesets are stored and said to be in force.
+    #[default]
+    Simulated,
+    /// The kernel, by the program nft. The host's network is real then, so that its ports are put into their VLANs too.
+    Nft(Nft),
 }
 
 /// Which protocol a host speaks.
@@ -84,6 +99,7 @@ impl HostConfig {
             total_resources: Resources::default(),
             compat: Compat::default(),
             state_words: StateWords::default(),
+            firewall: FirewallConfig::default(),
             delays: Delays::default(),
             faults: Faults::default(),
             self_fence_seconds: None,

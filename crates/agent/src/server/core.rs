@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 use uuid::{Builder, Uuid};
 
-use super::config::{Compat, HostConfig};
+use super::config::{Compat, FirewallConfig, HostConfig};
 use super::driver::{Driver, Simulated};
 use super::faults::CurrentFaults;
+use super::firewall::{InForce, Repairs};
 use super::guests::{GuestRecord, Trouble};
 use super::history::{Effect, EffectKind};
 use super::jobs::{MISTIFY_JOBS_KEPT, Subject};
@@ -23,7 +24,7 @@ use super::record::{Cause, Record};
 use super::state::State;
 use super::stats::Stats;
 use super::storage::{Storage, StorageError};
-use crate::wire::AgentJobStatus;
+use crate::wire::{AgentJobStatus, FirewallState};
 
 /// Where the time of day comes from.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -45,6 +46,9 @@ pub(crate) struct Core {
     pub(super) stats: Stats,
     /// Whether the host's lease is lost for longer than it promised: evacuated guests must not start.
     pub(super) self_fenced: bool,
+    /// Whether the stored ruleset is in force.
+    pub(super) in_force: InForce,
+    repairs: Repairs,
     storage: Storage,
     clock: WallClock,
     /// Names this life of the agent in list tags, since versions begin again in each.
@@ -65,6 +69,10 @@ impl Core {
         clock: WallClock,
         changes: watch::Sender<u64>,
     ) -> Result<(Self, Vec<Subject>), StorageError> {
+        let in_force = match &config.firewall {
+            FirewallConfig::None | FirewallConfig::Simulated => InForce::Yes,
+            FirewallConfig::Nft(_) => InForce::NotYet,
+        };
         let mut core = Self {
             driver: Driver::Simulated(Simulated::new(config.delays)),
             faults: CurrentFaults::new(config.faults.clone()),
@@ -72,6 +80,8 @@ impl Core {
             state: State::default(),
             stats: Stats::default(),
             self_fenced: false,
+            in_force,
+            repairs: Repairs::default(),
             instance: String::new(),
             list: None,
             next_cut: None,
@@ -195,6 +205,16 @@ impl Core {
         }
     }
 
+    /// The firewall as it is answered.
+    pub(super) fn told_firewall(&self) -> FirewallState {
+        self.state.firewall.to_wire(&self.in_force, self.repairs)
+    }
+
+    /// Somebody changed the firewall, and it was put right.
+    pub(super) fn note_repair(&mut self) {
+        self.repairs = Repairs { count: self.repairs.count + 1, last: Some(self.now()) };
+    }
+
     /// The guests as JSON and the name of that state of them.
     pub(super) fn guest_list(&mut self) -> (String, Bytes) {
         let version = *self.changes.borrow();
@@ -264,6 +284,8 @@ fn is_visible(record: &Record) -> bool {
         | Record::JobGone(_)
         | Record::Image(_)
         | Record::Firewall(_)
+        | Record::FirewallPatched(_)
+        | Record::FirewallFailed(_)
         | Record::Effect(_) => false,
     }
 }

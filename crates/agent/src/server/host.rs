@@ -18,16 +18,19 @@ use tokio_util::task::TaskTracker;
 use super::accept::Accepted;
 use super::config::{Compat, HostConfig};
 use super::core::{Core, WallClock};
+use super::driver::Outcome;
 use super::events::Aftermath;
 use super::faults::{Event, Faults};
+use super::firewall::enforcer::Enforcer;
 use super::history::Effect;
-use super::jobs::{QUEUE_LIMIT, Subject};
-use super::perform::After;
+use super::jobs::{JobRecord, QUEUE_LIMIT, Subject, Work};
+use super::perform::{After, makes_run};
+use super::ports::Ports;
 use super::stats::Stats;
 use super::storage::{Storage, StorageError};
 use crate::wire::{
     CAPABILITY_BLOCKING_LIST, CAPABILITY_FIREWALL, CAPABILITY_JOBS_ON_DISK, CAPABILITY_ORDER,
-    CAPABILITY_SUSPEND, Capabilities,
+    CAPABILITY_SUSPEND, CAPABILITY_VLAN, Capabilities,
 };
 
 /// One hypervisor's agent. Cheap to clone; all clones are the same host.
@@ -40,6 +43,11 @@ struct Inner {
     changes: watch::Receiver<u64>,
     /// One ruleset at a time is being put in force.
     firewall: Semaphore,
+    enforcer: Enforcer,
+    /// Whether the stored ruleset was put in force, or that failed.
+    firewall_tried: watch::Sender<bool>,
+    /// The host's ends of the guests' interfaces, where they are real.
+    ports: Option<Ports>,
     tasks: TaskTracker,
     stop: CancellationToken,
     id: HypervisorId,
@@ -65,6 +73,11 @@ impl Host {
     ) -> Result<Self, StorageError> {
         let (id, name, compat) = (config.id, config.name.clone(), config.compat);
         let bearer = config.bearer.clone();
+        let enforcer = Enforcer::new(&config);
+        let ports = match &enforcer {
+            Enforcer::Nft(nft) => Some(Ports::new(nft.runner().clone())),
+            Enforcer::Nobody | Enforcer::Simulated(_) => None,
+        };
         let (changes, receiver) = watch::channel(0);
         let (core, subjects) = Core::open(config, storage, clock, changes)?;
         let stop = CancellationToken::new();
@@ -74,6 +87,9 @@ impl Host {
             life: watch::Sender::new(life),
             changes: receiver,
             firewall: Semaphore::new(1),
+            firewall_tried: watch::Sender::new(ports.is_none()),
+            enforcer,
+            ports,
             tasks: TaskTracker::new(),
             stop,
             id,
@@ -81,6 +97,7 @@ impl Host {
             compat,
             bearer,
         }));
+        host.start_guard();
         host.start_workers(&host.life(), subjects);
         Ok(host)
     }
@@ -143,18 +160,21 @@ impl Host {
     /// What it can do, as its agent says.
     pub fn capabilities(&self) -> Capabilities {
         let core = self.core();
+        let has_vlans = matches!(self.enforcer(), Enforcer::Nft(nft) if nft.filters_vlans());
         let words = [
-            CAPABILITY_ORDER,
-            CAPABILITY_FIREWALL,
-            CAPABILITY_BLOCKING_LIST,
-            CAPABILITY_SUSPEND,
-            CAPABILITY_JOBS_ON_DISK,
+            (CAPABILITY_ORDER, true),
+            (CAPABILITY_FIREWALL, self.enforcer().works()),
+            (CAPABILITY_BLOCKING_LIST, true),
+            (CAPABILITY_SUSPEND, true),
+            (CAPABILITY_JOBS_ON_DISK, true),
+            (CAPABILITY_VLAN, has_vlans),
         ];
+        let offered = words.into_iter().filter(|(_, offered)| *offered);
         Capabilities {
             id: self.0.id,
             boot_id: core.state.boot_id.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: words.map(str::to_owned).to_vec(),
+            capabilities: offered.map(|(word, _)| word.to_owned()).collect(),
             self_fence_seconds: core.config.self_fence_seconds,
         }
     }
@@ -214,6 +234,21 @@ impl Host {
         &self.0.firewall
     }
 
+    pub(crate) fn enforcer(&self) -> &Enforcer {
+        &self.0.enforcer
+    }
+
+    /// The stored ruleset is in force, or could not be put in force.
+    pub(crate) fn firewall_is_tried(&self) {
+        self.0.firewall_tried.send_replace(true);
+    }
+
+    /// Waits for that.
+    pub(crate) async fn until_firewall_is_tried(&self) {
+        // The host holds the sender as long as anybody can wait.
+        self.0.firewall_tried.subscribe().wait_for(|tried| *tried).await.ok();
+    }
+
     /// The host's lease lives again.
     pub(crate) fn lease_proven(&self) {
         self.core().lease_proven();
@@ -247,8 +282,18 @@ impl Host {
         }
     }
 
+    fn start_guard(&self) {
+        if self.0.ports.is_some() {
+            let host = self.clone();
+            self.0.tasks.spawn(async move {
+                host.0.stop.run_until_cancelled(host.guard_firewall()).await;
+            });
+        }
+    }
+
     /// Works a queue off, one job after the other.
     async fn work(&self, life: &Life, subject: Subject) {
+        self.until_firewall_is_tried().await;
         loop {
             let begun = match self.core_of(life) {
                 Some(mut core) => core.begin(subject),
@@ -259,7 +304,10 @@ impl Host {
                 Ok(None) => return,
                 Err(error) => return self.storage_failed(&error),
             };
-            let outcome = begun.course.run().await;
+            let outcome = match begun.course.run().await {
+                Outcome::Done => self.connect(&begun.job).await,
+                other @ (Outcome::Ignored | Outcome::Failed(_)) => other,
+            };
             let finished = match self.core_of(life) {
                 Some(mut core) => core.finish(begun.job, outcome),
                 None => return,
@@ -270,6 +318,20 @@ impl Host {
                 Ok(After::Vanish(guest, after)) => self.vanish_later(life, guest, after),
                 Err(error) => return self.storage_failed(&error),
             }
+        }
+    }
+
+    /// Puts the ports of a guest that runs now into their VLANs, where ports are real.
+    async fn connect(&self, job: &JobRecord) -> Outcome {
+        let (Some(ports), Work::Guest(id, action)) = (&self.0.ports, &job.work) else {
+            return Outcome::Done;
+        };
+        let nics = self.core().state.guests.get(id).map(|record| record.guest.nics.clone());
+        match nics.filter(|_| makes_run(*action)) {
+            Some(nics) => {
+                ports.connect(&nics).await.map_or_else(Outcome::Failed, |()| Outcome::Done)
+            }
+            None => Outcome::Done,
         }
     }
 

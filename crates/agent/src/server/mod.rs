@@ -1,4 +1,4 @@
-//! The agent's server, with the simulated driver.
+//! The agent's server, with the simulated driver and a firewall that is simulated or real.
 //!
 //! ```text
 //!             HTTP                          one lock a host
@@ -16,7 +16,8 @@
 //! of a guest run one at a time; an idle host costs a listener and nothing else. Time comes from tokio and from an
 //! injected wall clock, and chance from the host's seed, so that a run can be repeated.
 //!
-//! Deliberately not here: real guests and real firewalls. They belong behind the `driver` module.
+//! Deliberately not here: real guests. They belong behind the `driver` module, as real firewalls are behind
+//! `firewall::enforcer`.
 
 mod accept;
 mod config;
@@ -26,14 +27,16 @@ mod events;
 mod faults;
 mod fence;
 mod firewall;
-mod firewall_change;
 mod fleet;
 mod guests;
 mod history;
 mod host;
 mod jobs;
 mod listener;
+mod nft;
 mod perform;
+mod ports;
+mod program;
 mod record;
 mod registration;
 mod routes;
@@ -43,11 +46,12 @@ mod storage;
 mod tls;
 
 pub use self::core::WallClock;
-pub use config::{Compat, Delays, HostConfig, StateWords};
+pub use config::{Compat, Delays, FirewallConfig, HostConfig, StateWords};
 pub use faults::{Event, FaultRequest, Faults, ReplyFault};
 pub use fleet::AgentServer;
 pub use history::{Effect, EffectKind};
 pub use host::Host;
+pub use nft::Nft;
 pub use registration::{Registrar, register};
 pub use routes::router;
 pub use stats::Stats;

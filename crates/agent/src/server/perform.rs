@@ -9,6 +9,7 @@ use tokio::time::Duration;
 use super::config::Compat;
 use super::core::Core;
 use super::driver::{Course, Outcome};
+use super::firewall::InForce;
 use super::guests::{GuestRecord, PowerState, Transition, Trouble, transition};
 use super::history::{Effect, EffectKind};
 use super::jobs::{JobRecord, Subject, Work};
@@ -108,6 +109,11 @@ impl Core {
         let Some(guest) = self.state.guests.get(id) else {
             return Err("guest is gone".to_owned());
         };
+        if let InForce::No(why) = &self.in_force
+            && makes_run(*action)
+        {
+            return Err(format!("firewall is not in force: {why}"));
+        }
         if self.self_fenced && guest.is_evacuated() && makes_run(*action) {
             return Err("host is fenced: its lease is lost".to_owned());
         }
@@ -207,7 +213,7 @@ impl Core {
     }
 }
 
-fn makes_run(action: JobAction) -> bool {
+pub(super) fn makes_run(action: JobAction) -> bool {
     match action {
         JobAction::Create
         | JobAction::Start

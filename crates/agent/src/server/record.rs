@@ -4,7 +4,7 @@ use lochness_api::{GuestId, JobId};
 use serde::{Deserialize, Serialize};
 
 use super::fence::FenceRecord;
-use super::firewall::Firewall;
+use super::firewall::{Firewall, Patched};
 use super::guests::GuestRecord;
 use super::history::Effect;
 use super::jobs::JobRecord;
@@ -31,6 +31,10 @@ pub(crate) enum Record {
     Image(AgentImage),
     /// The firewall is so now.
     Firewall(Box<Firewall>),
+    /// The firewall's sets were changed so.
+    FirewallPatched(Box<Patched>),
+    /// The firewall could not be changed, for this reason.
+    FirewallFailed(String),
     /// Something happened.
     Effect(Box<Effect>),
 }

@@ -53,6 +53,8 @@ impl State {
                 self.images.insert(image.id.clone(), image);
             }
             Record::Firewall(firewall) => self.firewall = *firewall,
+            Record::FirewallPatched(patched) => self.firewall.take_in(*patched),
+            Record::FirewallFailed(why) => self.firewall.error = Some(why),
             Record::Effect(effect) => self.history.push(*effect),
         }
     }

@@ -17,6 +17,8 @@ use super::state::State;
 const REWRITE_FLOOR: usize = 1_000;
 /// Rewrite when the log is so many times what it would be afterwards.
 const REWRITE_FACTOR: usize = 4;
+/// Nor is a log below so many bytes.
+const REWRITE_FLOOR_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Whether the disk must confirm every batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +36,9 @@ pub struct Storage {
     medium: Medium,
     /// Records since the last rewrite.
     appended: usize,
+    /// What they take, and what the last rewrite took: a few large records are many small ones.
+    appended_bytes: u64,
+    rewritten_bytes: u64,
 }
 
 /// Memory that outlives the host that writes to it, as a disk would. Clones are the same memory.
@@ -75,13 +80,17 @@ pub enum StorageError {
 impl Storage {
     /// Keeps records in `memory`.
     pub fn memory(memory: &MemoryDisk) -> Self {
-        Self { medium: Medium::Memory(memory.clone()), appended: 0 }
+        Self::on(Medium::Memory(memory.clone()))
     }
 
     /// Keeps records in `directory`, which is made if it is not there. One host a directory, one process at a time.
     pub fn disk(directory: impl Into<PathBuf>, durability: Durability) -> Self {
         let directory = directory.into();
-        Self { medium: Medium::Disk { directory, open: None, durability }, appended: 0 }
+        Self::on(Medium::Disk { directory, open: None, durability })
+    }
+
+    fn on(medium: Medium) -> Self {
+        Self { medium, appended: 0, appended_bytes: 0, rewritten_bytes: 0 }
     }
 
     /// Every record, oldest first. Cuts a torn end off, so that the next batch begins on a line of its own.
@@ -107,6 +116,7 @@ impl Storage {
                 let path = log_path(directory);
                 append_line(directory, open, *durability, &line)
                     .map_err(|source| StorageError::Io { path, source })?;
+                self.appended_bytes += line.len() as u64;
             }
         }
         self.appended += batch.len();
@@ -115,7 +125,10 @@ impl Storage {
 
     /// Whether the log is worth a rewrite, when `live` records would do.
     pub(crate) fn is_bloated(&self, live: usize) -> bool {
-        self.appended > REWRITE_FLOOR && self.appended > REWRITE_FACTOR * live
+        let has_many = self.appended > REWRITE_FLOOR && self.appended > REWRITE_FACTOR * live;
+        let is_large = self.appended_bytes > REWRITE_FLOOR_BYTES
+            && self.appended_bytes / REWRITE_FACTOR as u64 > self.rewritten_bytes;
+        has_many || is_large
     }
 
     /// Replaces everything by `records`.
@@ -125,8 +138,9 @@ impl Storage {
             Medium::Disk { directory, open, durability } => {
                 *open = None;
                 let path = log_path(directory);
-                write_file(directory, *durability, records)
+                self.rewritten_bytes = write_file(directory, *durability, records)
                     .map_err(|source| StorageError::Io { path, source })?;
+                self.appended_bytes = 0;
             }
         }
         self.appended = records.len();
@@ -201,7 +215,7 @@ fn write_file(
     directory: &std::path::Path,
     durability: Durability,
     records: &[Record],
-) -> io::Result<()> {
+) -> io::Result<u64> {
     fs::create_dir_all(directory)?;
     let new = directory.join("state.log.new");
     let mut writer = BufWriter::new(File::create(&new)?);
@@ -210,6 +224,7 @@ fn write_file(
         writer.write_all(b"\n")?;
     }
     let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+    let length = file.metadata()?.len();
     if durability == Durability::Disk {
         file.sync_all()?;
     }
@@ -217,7 +232,7 @@ fn write_file(
     if durability == Durability::Disk {
         File::open(directory)?.sync_all()?;
     }
-    Ok(())
+    Ok(length)
 }
 
 #[cfg(test)]
@@ -265,5 +280,19 @@ mod tests {
         storage.rewrite(&[Record::Boot("new".into())]).unwrap();
         storage.append(&[Record::Boot("newer".into())]).unwrap();
         assert_eq!(boots(&storage.load().unwrap()), ["new", "newer"]);
+    }
+
+    #[test]
+    fn a_few_large_records_make_a_log_worth_a_rewrite_as_many_small_ones_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut storage = Storage::disk(directory.path(), Durability::Kernel);
+        let large = [Record::Boot("x".repeat(2 * 1024 * 1024 + 1))];
+        for _ in 0..8 {
+            assert!(!storage.is_bloated(1));
+            storage.append(&large).unwrap();
+        }
+        assert!(storage.is_bloated(1));
+        storage.rewrite(&large).unwrap();
+        assert!(!storage.is_bloated(1));
     }
 }

@@ -50,4 +50,10 @@ pub struct FirewallState {
     /// Why the last attempt failed, if it did; what was in force before still is.
     #[serde(default)]
     pub error: Option<String>,
+    /// How often somebody else changed it and the agent put it right, since the agent was started.
+    #[serde(default)]
+    pub repairs: u64,
+    /// When that happened last.
+    #[serde(default)]
+    pub repaired_at: Option<Timestamp>,
 }

@@ -40,6 +40,9 @@ pub const CAPABILITY_SUSPEND: &str = "suspend";
 /// Capability: jobs survive a restart of the agent.
 pub const CAPABILITY_JOBS_ON_DISK: &str = "jobs-on-disk";
 
+/// Capability: guests on one bridge are kept apart by VLANs.
+pub const CAPABILITY_VLAN: &str = "vlan";
+
 /// What a damaged record of the original answers to every request, with status 500.
 pub const DAMAGED_MESSAGE: &str = "guest runner not found";
 

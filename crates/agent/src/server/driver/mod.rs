@@ -1,4 +1,5 @@
-//! The seam below the host: who really makes, starts and stops guests.
+//! The seam below the host: who really makes, starts and stops guests. Firewalls have a seam of their own, since either
+//! may be real while the other one is not.
 //!
 //! A driver is asked under the host's lock to [begin](Driver::begin) a piece of work, which must not block; the work then
 //! [runs](Course::run) without any lock, and its [`Outcome`] goes back to the host, which stores it. Whether a job may
@@ -6,7 +7,7 @@
 
 mod simulated;
 
-pub(crate) use simulated::{Simulated, jittered};
+pub(crate) use simulated::{Course as SimulatedCourse, Simulated, jittered};
 
 use rand::rngs::StdRng;
 
@@ -42,13 +43,6 @@ impl Driver {
     pub(crate) fn begin(&self, work: &Work, faults: &Faults, rng: &mut StdRng) -> Course {
         match self {
             Self::Simulated(driver) => Course::Simulated(driver.begin(work, faults, rng)),
-        }
-    }
-
-    /// Begins to put a ruleset in force.
-    pub(crate) fn begin_firewall(&self, faults: &Faults, rng: &mut StdRng) -> Course {
-        match self {
-            Self::Simulated(driver) => Course::Simulated(driver.begin_firewall(faults, rng)),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Simulated {
         }
     }
 
-    pub(super) fn begin_firewall(&self, faults: &Faults, rng: &mut StdRng) -> Course {
+    pub(crate) fn begin_firewall(&self, faults: &Faults, rng: &mut StdRng) -> Course {
         let after = jittered(self.delays.firewall, self.delays.jitter, rng);
         match &faults.broken_firewall {
             Some(why) => fails(after, why),
@@ -70,7 +70,7 @@ impl Simulated {
 }
 
 impl Course {
-    pub(super) async fn run(self) -> Outcome {
+    pub(crate) async fn run(self) -> Outcome {
         match self {
             Self::Ends { after, outcome } => {
                 if !after.is_zero() {

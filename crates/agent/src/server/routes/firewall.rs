@@ -5,14 +5,15 @@ use axum::response::Response;
 use http::StatusCode;
 
 use super::super::firewall::Refusal;
-use super::super::firewall_change::{FirewallChange, FirewallError};
+use super::super::firewall::change::{FirewallChange, FirewallError};
 use super::super::host::{Host, Life};
 use super::{bad, reply, request, storage_failed};
 
 /// `GET /firewall`.
-pub(super) fn get(host: &Host, life: &Life) -> Response {
+pub(super) async fn get(host: &Host, life: &Life) -> Response {
+    host.until_firewall_is_tried().await;
     let Some(core) = host.core_of(life) else { return reply::refused() };
-    reply::json(StatusCode::OK, &core.state.firewall.to_wire())
+    reply::json(StatusCode::OK, &core.told_firewall())
 }
 
 /// `PUT /firewall`.
@@ -41,17 +42,15 @@ async fn change(host: &Host, change: FirewallChange) -> Response {
         Err(FirewallError::Died) => return reply::refused(),
         Err(FirewallError::Storage(error)) => return storage_failed(host, &error),
     };
+    let message = refusal.to_string();
     match refusal {
-        Refusal::Older(seen) => {
-            reply::error(StatusCode::CONFLICT, format!("revision is below {seen}"))
-        }
+        Refusal::Older(_) => reply::error(StatusCode::CONFLICT, message),
         Refusal::WrongBase(current) => {
-            let message = "another ruleset is in force than the patch's base";
             let current = Some(current.unwrap_or_default());
             reply::error_with_hash(StatusCode::CONFLICT, message, current)
         }
-        Refusal::NoSuchSet(name) => {
-            reply::error(StatusCode::UNPROCESSABLE_ENTITY, format!("ruleset has no set {name}"))
+        Refusal::NoSuchSet(_) | Refusal::Invalid(_) => {
+            reply::error(StatusCode::UNPROCESSABLE_ENTITY, message)
         }
     }
 }

@@ -24,6 +24,7 @@ use super::config::Compat;
 use super::driver::jittered;
 use super::faults::{PERMILLE, ReplyFault};
 use super::fence::EpochVerdict;
+use super::firewall::enforcer::Enforcer;
 use super::host::{Host, Life};
 use super::storage::StorageError;
 use request::{BadRequest, Head};
@@ -108,6 +109,7 @@ async fn answer(host: &Host, life: &Life, head: &Head, body: Body) -> Response {
         return *response;
     }
     let ours = host.compat() == Compat::Lochness;
+    let has_firewall = ours && !matches!(host.enforcer(), Enforcer::Nobody);
     match (head.method(), head.segments().as_slice()) {
         (&Method::GET, ["metadata"]) => {
             reply::json(StatusCode::OK, &std::collections::BTreeMap::<String, String>::new())
@@ -125,9 +127,9 @@ async fn answer(host: &Host, life: &Life, head: &Head, body: Body) -> Response {
         (&Method::GET, ["jobs"]) => jobs::list(host, life, head),
         (&Method::GET, ["jobs", job] | ["guests", _, "jobs", job]) => jobs::get(host, life, job),
         (&Method::POST, ["guests", id, action]) => guests::act(host, life, head, id, action).await,
-        (&Method::GET, ["firewall"]) if ours => firewall::get(host, life),
-        (&Method::PUT, ["firewall"]) if ours => firewall::put(host, body).await,
-        (&Method::PATCH, ["firewall"]) if ours => firewall::patch(host, body).await,
+        (&Method::GET, ["firewall"]) if has_firewall => firewall::get(host, life).await,
+        (&Method::PUT, ["firewall"]) if has_firewall => firewall::put(host, body).await,
+        (&Method::PATCH, ["firewall"]) if has_firewall => firewall::patch(host, body).await,
         _ => reply::no_route(),
     }
 }
