@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::world::World;
+use crate::world::{Change, World};
 
 /// The id of that number, of any kind.
 pub(crate) fn id<K>(number: usize) -> Id<K> {
@@ -24,18 +24,24 @@ pub(crate) fn id<K>(number: usize) -> Id<K> {
 pub(crate) struct TestWorld {
     world: World,
     revision: i64,
+    changes: Vec<Change>,
     created: FxHashMap<String, i64>,
 }
 
 impl TestWorld {
     pub(crate) fn new() -> Self {
         let world = World::new(Prefix::default());
-        Self { world, revision: 0, created: FxHashMap::default() }
+        Self { world, revision: 0, changes: Vec::new(), created: FxHashMap::default() }
     }
 
     /// The world itself, where its methods have the names of the ones here.
     pub(crate) fn view(&self) -> &World {
         &self.world
+    }
+
+    /// What changed since this was asked last.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
     pub(crate) fn put(&mut self, key: &Key, value: impl Into<Vec<u8>>) -> i64 {
@@ -50,7 +56,7 @@ impl TestWorld {
             version: 1,
             lease: None,
         };
-        self.world.apply(&[Event::Put(kv)], self.revision, &mut Vec::new());
+        self.world.apply(&[Event::Put(kv)], self.revision, &mut self.changes);
         self.revision
     }
 
@@ -59,7 +65,7 @@ impl TestWorld {
         let key = Prefix::default().key(key);
         self.created.remove(&key);
         let event = Event::Delete { key: key.into(), mod_revision: self.revision };
-        self.world.apply(&[event], self.revision, &mut Vec::new());
+        self.world.apply(&[event], self.revision, &mut self.changes);
     }
 
     pub(crate) fn put_json(&mut self, key: &Key, value: &Value) -> i64 {

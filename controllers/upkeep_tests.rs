@@ -112,7 +112,8 @@ impl Upkeep {
         let newest = context.order(crate::firewall::plan::newest_placement(&world, entry));
         let firewall = reports.host(id(HOST)).and_then(|report| report.firewall.clone());
         firewall.is_some_and(|firewall| {
-            firewall.hash == compile(&input(&world, entry)).hash && firewall.revision >= newest
+            firewall.hash == compile(&input(&world, entry)).content.hash
+                && firewall.revision >= newest
         })
     }
 

@@ -3,6 +3,7 @@
 
 use lochness_api::{GuestId, HypervisorId, Kind};
 
+use crate::firewall::plan::{hosts_naming, hosts_of};
 use crate::queues::Queues;
 use crate::world::{Change, World};
 
@@ -36,6 +37,7 @@ fn may_help_pending(world: &World, change: &Change) -> bool {
         | Change::Config
         | Change::Guest(_)
         | Change::GuestStatus(_)
+        | Change::Members(_)
         | Change::ObjectStatus(..)
         | Change::HypervisorStatus(_)
         | Change::Job(_)
@@ -82,6 +84,11 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
             wake_guest(world, *guest, queues);
             queues.host.add(*host);
             queues.firewall.add(*host);
+        }
+        Change::Members(group) => {
+            for host in hosts_naming(world, *group) {
+                queues.firewall.add(host);
+            }
         }
         Change::Address(subnet, ip) => {
             queues.subnet.add(*subnet);
@@ -188,9 +195,9 @@ fn wake_object(world: &World, kind: Kind, id: &str, queues: &Queues) {
             for guest in id.parse().into_iter().flat_map(|group| world.fwgroup_members(group)) {
                 queues.guest.add(guest);
             }
-            for host in world.hosts() {
-                if !host.placed.is_empty() {
-                    queues.firewall.add(host.id);
+            if let Ok(group) = id.parse() {
+                for host in hosts_of(world, group).chain(hosts_naming(world, group)) {
+                    queues.firewall.add(host);
                 }
             }
         }

@@ -3,85 +3,80 @@
 //! ```text
 //!   table bridge lochness                          table inet lochness
 //!   ln_prerouting                                  ln_forward
-//!     a frame of a guest's hardware address          what belongs to a flow that was let in: accept
-//!     goes to ln_source, where only that             neighbour discovery:                    accept
-//!     guest's addresses come through                 the destination is a guest's address:   its group's chain
-//!                                                    anything else is none of our business
-//!                                                  ln_group_<id>
-//!                                                    the group's rules, the first that matches
-//!                                                    then ln_rest: reject
+//!     a guest's port sends as that guest alone       what belongs to a flow that was let in: accept
+//!     a guest's tagged frames bear its own tags      neighbour discovery, answers of DHCP:   accept
+//!     a frame of a guest's hardware address          the destination is a guest's address:   its group's chain
+//!     goes to ln_source, where only that             anything else is none of our business
+//!     guest's addresses come through               ln_group_<id>
+//!     a frame to a guest with a group goes to        the group's rules, the first that matches
+//!     ln_target, where only what ln_forward          then ln_rest: reject
+//!     judges comes through
 //! ```
 //!
 //! Guarantees: the same input gives the same bytes, in whatever order it comes; names begin with `ln_`, in tables of our
-//! own, which are replaced whole; nothing that a user writes as text reaches the ruleset unless it is a plain interface
-//! name. What the host itself sends and receives is not touched.
+//! own, which are replaced whole, and no name is in both; nothing that a user writes as text reaches the ruleset unless it
+//! is a plain interface name. What the host itself sends and receives is not touched.
 //!
-//! Members of groups are named sets, so that members come and go without a change of rules. Sources of neighbouring rules
-//! that say the same are one set.
+//! Everything that comes and goes with guests is an element of a set or a map. The rest, the skeleton, depends on the rules
+//! alone, and on which groups the host has guests of.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use lochness_api::FwGroupId;
 use lochness_api::document::{Action, PortRange, Protocol, Rule};
-use sha2::{Digest as _, Sha256};
+use lochness_api::{FwGroupId, Mac};
 
+use super::content::Ruleset;
 use super::input::{Input, LocalGuest};
-use super::nft::{Family, Text, is_interface_name};
+use super::nft::{Skeleton, is_interface_name};
+use crate::world::{Family, SetDigest};
 
-/// A ruleset and its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ruleset {
-    /// In nft's own language.
-    pub text: String,
-    /// SHA-256 of the text, in hex.
-    pub hash: String,
-}
+/// What the names of guests' ports begin with, where the agent names them by their hardware address.
+pub const PORT_PREFIX: &str = "lng";
+
+/// The elements of the host's own sets, by their names.
+type Own = BTreeMap<String, BTreeSet<String>>;
 
 /// Compiles a host's ruleset.
-pub fn compile(input: &Input) -> Ruleset {
-    let mut guests: Vec<&LocalGuest> = input.guests.iter().collect();
-    guests.sort_unstable();
-    let mut text = Text::default();
+pub fn compile(input: &Input<'_>) -> Ruleset {
+    let mut text = Skeleton::default();
     for table in ["bridge lochness", "inet lochness"] {
         // The first line makes the second one work where there is no such table yet.
         text.line(format_args!("table {table}"));
         text.line(format_args!("delete table {table}"));
     }
     text.open(format_args!("table bridge lochness"));
-    write_sources(&mut text, &guests);
+    write_bridge(&mut text);
     text.close();
     text.open(format_args!("table inet lochness"));
-    write_members(&mut text, input);
-    write_rest(&mut text);
+    let members = write_members(&mut text, input);
+    text.chain(
+        "ln_rest",
+        ["meta l4proto tcp reject with tcp reset", "reject with icmpx admin-prohibited"],
+    );
     for (group, rules) in &input.groups {
-        write_group(&mut text, *group, rules, &input.members);
+        write_group(&mut text, *group, rules, input);
     }
-    write_forward(&mut text, &guests);
+    write_forward(&mut text);
     text.close();
-    let text = text.into_string();
-    let hash = Sha256::digest(&text).iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a string takes everything");
-        hex
-    });
-    Ruleset { text, hash }
+    Ruleset::new(text.finish(), own_elements(&input.guests), members)
 }
 
-/// Which frames of guests come through: those with an address of their own, and what finding one takes.
-fn write_sources(text: &mut Text, guests: &[&LocalGuest]) {
-    let macs: BTreeSet<_> = guests.iter().map(|guest| guest.mac.to_string()).collect();
-    text.set("ln_macs", "ether_addr", "", macs);
+/// Which frames of guests come through: those with a port, tags and an address of their own, and what finding one takes.
+fn write_bridge(text: &mut Skeleton) {
+    text.place("set", "ln_macs", "type ether_addr");
+    text.place("set", "ln_closed", "type ether_addr");
     for family in Family::BOTH {
-        let own = guests.iter().filter(|guest| family.has(guest.ip));
-        let pairs: BTreeSet<_> = own.map(|guest| format!("{} . {}", guest.mac, guest.ip)).collect();
-        let name = format!("ln_source{}", family.digit());
-        text.set(&name, &format!("ether_addr . {}", family.set_type()), "", pairs);
+        let of = format!("type ether_addr . {}", family.set_type());
+        text.place("set", &format!("ln_source{}", family.digit()), &of);
     }
+    text.place("set", "ln_vlans", "typeof ether saddr . vlan id");
+    text.place("set", "ln_ports", "typeof iifname . ether saddr");
     text.chain(
         "ln_source",
         [
+            // The kernel takes a tag off before it looks further, so these are about tagged frames as well.
             "ether saddr . ip saddr @ln_source4 return",
             "ether saddr . arp saddr ip @ln_source4 return",
             "ether saddr . ip6 saddr @ln_source6 return",
@@ -96,48 +91,63 @@ fn write_sources(text: &mut Text, guests: &[&LocalGuest]) {
         ],
     );
     text.chain(
+        "ln_target",
+        [
+            "ether daddr . ip daddr @ln_source4 return",
+            "ether daddr . ip6 daddr @ln_source6 return",
+            "meta protocol arp return",
+            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, nd-redirect } return",
+            "udp sport 67 udp dport 68 return",
+            "ip6 saddr fe80::/10 udp sport 547 udp dport 546 return",
+            "drop",
+        ],
+    );
+    text.chain(
         "ln_prerouting",
         [
-            "type filter hook prerouting priority -300; policy accept;",
-            "ether saddr @ln_macs jump ln_source",
+            "type filter hook prerouting priority -300; policy accept;".to_owned(),
+            format!("iifname \"{PORT_PREFIX}*\" iifname . ether saddr != @ln_ports drop"),
+            "ether type 8021ad ether saddr @ln_macs drop".to_owned(),
+            "ether type 8021ad ether daddr @ln_macs drop".to_owned(),
+            "ether type 8021q ether saddr @ln_macs ether saddr . vlan id != @ln_vlans drop"
+                .to_owned(),
+            "ether type 8021q ether daddr @ln_macs ether daddr . vlan id != @ln_vlans drop"
+                .to_owned(),
+            "ether saddr @ln_macs jump ln_source".to_owned(),
+            "ether daddr @ln_closed jump ln_target".to_owned(),
         ],
     );
 }
 
-fn write_members(text: &mut Text, input: &Input) {
+/// Sets of the members of the groups that rules name.
+fn write_members(
+    text: &mut Skeleton,
+    input: &Input<'_>,
+) -> BTreeMap<String, (FwGroupId, Family, SetDigest)> {
+    let mut sets = BTreeMap::new();
     for (group, members) in &input.members {
         for family in Family::BOTH {
-            let own = members.iter().filter(|ip| family.has(**ip));
-            let elements = own.map(IpAddr::to_string).collect::<Vec<_>>();
-            text.set(&members_set(*group, family), family.set_type(), "", elements);
+            let name = members_set(*group, family);
+            text.place("set", &name, &format!("type {}", family.set_type()));
+            let digest = members.map(|members| members.digest(family)).unwrap_or_default();
+            sets.insert(name, (*group, family, digest));
         }
     }
+    sets
 }
 
-fn write_rest(text: &mut Text) {
-    text.chain(
-        "ln_rest",
-        ["meta l4proto tcp reject with tcp reset", "reject with icmpx admin-prohibited"],
-    );
-}
-
-fn write_group(
-    text: &mut Text,
-    group: FwGroupId,
-    rules: &[Rule],
-    members: &BTreeMap<FwGroupId, BTreeSet<IpAddr>>,
-) {
+fn write_group(text: &mut Skeleton, group: FwGroupId, rules: &[Rule], input: &Input<'_>) {
     let mut lines = Vec::new();
     for (number, merged) in merge(rules).into_iter().enumerate() {
+        let from_group = match merged.rule.group {
+            // A rule about a group that does not exist is about nobody.
+            Some(named) if !input.members.contains_key(&named) => continue,
+            named => named,
+        };
         let sources = merged.sources.map(|sources| {
             Family::BOTH.map(|family| write_source_set(text, group, number, family, &sources))
         });
         let end = end_of(merged.rule);
-        let from_group = match merged.rule.group {
-            // A rule about a group that does not exist is about nobody.
-            Some(named) if !members.contains_key(&named) => continue,
-            named => named,
-        };
         if sources.is_none() && from_group.is_none() {
             lines.push(end);
             continue;
@@ -157,7 +167,7 @@ fn write_group(
         }
     }
     lines.push("goto ln_rest".to_owned());
-    text.chain(&format!("ln_group_{}", group.uuid().simple()), lines);
+    text.chain(&chain_of(group), lines);
 }
 
 /// Neighbouring rules that differ in their source alone.
@@ -187,7 +197,7 @@ fn merge(rules: &[Rule]) -> Vec<Merged<'_>> {
 
 /// The condition that a packet of this family comes from one of the sources; `None` when none is of the family.
 fn write_source_set(
-    text: &mut Text,
+    text: &mut Skeleton,
     group: FwGroupId,
     number: usize,
     family: Family,
@@ -201,7 +211,8 @@ fn write_source_set(
         return Some(format!("meta nfproto {}", family.nfproto()));
     }
     let name = format!("ln_from{}_{}_{number}", family.digit(), group.uuid().simple());
-    text.set(&name, family.set_type(), "interval", sources.iter().map(IpNetwork::to_string));
+    let of = format!("type {}; flags interval", family.set_type());
+    text.fixed_set(&name, &of, &sources.iter().map(IpNetwork::to_string).collect());
     Some(format!("{} saddr @{name}", family.word()))
 }
 
@@ -250,57 +261,91 @@ fn members_set(group: FwGroupId, family: Family) -> String {
     format!("ln_members{}_{}", family.digit(), group.uuid().simple())
 }
 
+fn chain_of(group: FwGroupId) -> String {
+    format!("ln_group_{}", group.uuid().simple())
+}
+
 /// Sends what is for a guest to the chain of its group.
-fn write_forward(text: &mut Text, guests: &[&LocalGuest]) {
-    let mut by_address: BTreeMap<IpAddr, Vec<&LocalGuest>> = BTreeMap::new();
-    for guest in guests {
-        by_address.entry(guest.ip).or_default().push(guest);
-    }
+fn write_forward(text: &mut Skeleton) {
     let mut lines = vec![
         "type filter hook forward priority 0; policy accept;".to_owned(),
         "ct state established,related accept".to_owned(),
         "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept".to_owned(),
+        // A guest that has no address yet has asked, which no flow remembers.
+        "udp sport 67 udp dport 68 accept".to_owned(),
     ];
     for family in Family::BOTH {
-        let (mut own, mut shared) = (Vec::new(), BTreeMap::new());
-        for (ip, guests) in by_address.iter().filter(|(ip, _)| family.has(**ip)) {
-            let mut targets: Vec<_> = guests.iter().map(|guest| target(guest)).collect();
-            targets.dedup();
-            match targets.as_slice() {
-                [None] => {}
-                [Some(chain)] => own.push(format!("{ip} : goto {chain}")),
-                _ => {
-                    // Guests of different networks may have one address: then the bridge tells them apart. Where that
-                    // cannot be, nothing new reaches either.
-                    own.push(format!("{ip} : goto ln_rest"));
-                    for guest in guests.iter().filter(|guest| is_interface_name(&guest.bridge)) {
-                        let verdict = target(guest).map(|chain| format!("goto {chain}"));
-                        let entry = shared
-                            .entry((guest.bridge.as_str(), *ip))
-                            .or_insert_with(|| verdict.clone());
-                        if *entry != verdict {
-                            *entry = Some("goto ln_rest".to_owned());
-                        }
-                    }
-                }
-            }
-        }
-        let shared: Vec<_> = shared
-            .into_iter()
-            .map(|((bridge, ip), verdict)| {
-                format!("\"{bridge}\" . {ip} : {}", verdict.as_deref().unwrap_or("accept"))
-            })
-            .collect();
-        let (digit, word) = (family.digit(), family.word());
-        text.map(&format!("ln_shared{digit}"), &format!("ifname . {}", family.set_type()), shared);
-        text.map(&format!("ln_guests{digit}"), family.set_type(), own);
+        let (digit, word, of) = (family.digit(), family.word(), family.set_type());
+        text.place("map", &format!("ln_shared{digit}"), &format!("type ifname . {of} : verdict"));
+        text.place("map", &format!("ln_guests{digit}"), &format!("type {of} : verdict"));
         lines.push(format!("oifname . {word} daddr vmap @ln_shared{digit}"));
         lines.push(format!("{word} daddr vmap @ln_guests{digit}"));
     }
     text.chain("ln_forward", lines);
 }
 
-/// The chain that judges what reaches a guest.
-fn target(guest: &LocalGuest) -> Option<String> {
-    guest.fwgroup.map(|group| format!("ln_group_{}", group.uuid().simple()))
+/// The elements that the host's own guests are.
+fn own_elements(guests: &[LocalGuest]) -> Own {
+    let mut own = Own::new();
+    let names = ["ln_macs", "ln_closed", "ln_source4", "ln_source6", "ln_vlans", "ln_ports"];
+    let maps = ["ln_shared4", "ln_shared6", "ln_guests4", "ln_guests6"];
+    for name in names.into_iter().chain(maps) {
+        own.insert(name.to_owned(), BTreeSet::new());
+    }
+    let mut add = |name: String, element: String| {
+        own.entry(name).or_default().insert(element);
+    };
+    for LocalGuest { ip, mac, vlans, fwgroup, .. } in guests {
+        let digit = Family::of(*ip).digit();
+        add("ln_macs".to_owned(), mac.to_string());
+        add(format!("ln_source{digit}"), format!("{mac} . {ip}"));
+        add("ln_ports".to_owned(), format!("\"{}\" . {mac}", port_name(*mac)));
+        for tag in vlans {
+            add("ln_vlans".to_owned(), format!("{mac} . {tag}"));
+        }
+        if fwgroup.is_some() {
+            add("ln_closed".to_owned(), mac.to_string());
+        }
+    }
+    add_verdicts(guests, &mut add);
+    own
+}
+
+/// Which chain judges what is for which address.
+fn add_verdicts(guests: &[LocalGuest], add: &mut impl FnMut(String, String)) {
+    let mut by_address: BTreeMap<IpAddr, BTreeSet<&LocalGuest>> = BTreeMap::new();
+    for guest in guests {
+        by_address.entry(guest.ip).or_default().insert(guest);
+    }
+    for (ip, guests) in by_address {
+        let digit = Family::of(ip).digit();
+        let targets: BTreeSet<_> = guests.iter().map(|guest| guest.fwgroup).collect();
+        if targets.len() == 1 {
+            for group in targets.into_iter().flatten() {
+                add(format!("ln_guests{digit}"), format!("{ip} : goto {}", chain_of(group)));
+            }
+            continue;
+        }
+        // Guests of different networks may have one address: then the bridge tells them apart. Where that cannot be,
+        // nothing new reaches either.
+        add(format!("ln_guests{digit}"), format!("{ip} : goto ln_rest"));
+        let mut by_bridge: BTreeMap<&str, BTreeSet<Option<FwGroupId>>> = BTreeMap::new();
+        for guest in guests.iter().filter(|guest| is_interface_name(&guest.bridge)) {
+            by_bridge.entry(&guest.bridge).or_default().insert(guest.fwgroup);
+        }
+        for (bridge, targets) in by_bridge {
+            let mut targets = targets.into_iter();
+            let verdict = match (targets.next(), targets.next()) {
+                (Some(Some(group)), None) => format!("goto {}", chain_of(group)),
+                (Some(None), None) => "accept".to_owned(),
+                (_, _) => "goto ln_rest".to_owned(),
+            };
+            add(format!("ln_shared{digit}"), format!("\"{bridge}\" . {ip} : {verdict}"));
+        }
+    }
+}
+
+/// What the port of a guest is called, where the agent names it so: all that an interface's name has room for.
+pub fn port_name(mac: Mac) -> String {
+    format!("{PORT_PREFIX}{}", mac.to_string().replace(':', ""))
 }

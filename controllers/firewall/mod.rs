@@ -1,29 +1,34 @@
 //! The firewall loop: every host with guests has a ruleset that was compiled at or after their placement.
 //!
-//! Guarantees: one ruleset is on its way to a host at a time, and the next one covers everything that came meanwhile; a
+//! Guarantees: one change is on its way to a host at a time, and the next one covers everything that came meanwhile; a
 //! ruleset carries the revision of the view that it was compiled on, so that an agent refuses an older one that arrives
 //! late; nothing is sent while the one in force does. What is acknowledged goes into the reports, where the job loop reads
 //! it before it lets a guest start (INVARIANTS.md, S13).
 //!
-//! A group's members are named by rulesets of other hosts. The host that a member came to or went from is queued by the
-//! change itself; here it finds that its own members are others than before, and queues those hosts.
+//! Where this leader knows what is in force and the rules are the same, a patch of the elements that came and went is sent;
+//! otherwise, and when the agent does not take the patch, the whole ruleset. The hash names what is in force, however it
+//! came to be, so a new leader that finds it right sends nothing and goes on with patches.
 
 pub mod compile;
+pub mod content;
 pub mod input;
 mod nft;
 pub mod plan;
+pub mod rules;
 
+#[cfg(test)]
+mod agreement;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lochness_agent::AgentError;
-use lochness_agent::wire::{FirewallPut, FirewallState, Order};
-use lochness_api::{FwGroupId, HypervisorId};
+use lochness_agent::client::PatchOutcome;
+use lochness_agent::wire::{FirewallPatch, FirewallPut, FirewallState, Order};
+use lochness_api::HypervisorId;
 use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
 use lochness_runtime::metrics::Metrics;
 use rustc_hash::FxHashMap;
@@ -35,39 +40,54 @@ use crate::context::Context;
 use crate::reports::FirewallReport;
 use crate::world::World;
 use compile::compile;
-use plan::LocalMembers;
+use content::Content;
 
 /// Keeps hosts' rulesets.
 pub struct FirewallReconciler {
     context: Context,
-    /// The members on each host as last seen.
-    members: Mutex<FxHashMap<HypervisorId, LocalMembers>>,
+    /// What is in force on each host, as far as this leader has compiled it. Of use only while the report has its hash.
+    contents: Mutex<FxHashMap<HypervisorId, Arc<Content>>>,
 }
 
-/// A ruleset that must be sent.
+/// A ruleset that must be in force.
 struct Due {
     agent: Agent,
-    put: FirewallPut,
+    content: Arc<Content>,
+    request: Request,
     /// What is in force so far; `None` when that is not known.
     before: Option<FirewallReport>,
+}
+
+/// What is sent for it.
+enum Request {
+    Put(FirewallPut),
+    Patch(FirewallPatch),
+}
+
+/// How a request ended.
+enum Sent {
+    /// The agent says what is in force now.
+    Answered(FirewallState),
+    /// The agent does not take the patch: the whole ruleset is needed.
+    PatchNotTaken,
+    /// It failed otherwise.
+    Failed(CallError),
 }
 
 impl FirewallReconciler {
     /// A reconciler for one term.
     pub fn new(context: Context, _metrics: &Metrics) -> Self {
-        Self { context, members: Mutex::default() }
+        Self { context, contents: Mutex::default() }
     }
 
-    /// The ruleset that the host lacks, if it lacks one and may be sent one.
+    /// What the host lacks, if it lacks something and may be sent it.
     fn due(&self, host: HypervisorId) -> Option<Due> {
         let context = &self.context;
         let (world, reports) = (context.world.read(), context.reports.read());
         let Some(entry) = world.host(host) else {
-            self.note_members(&world, host, LocalMembers::new());
+            self.forget(host);
             return None;
         };
-        let input = input::input(&world, entry);
-        self.note_members(&world, host, plan::local_members(&input.guests));
         let (report, target) = (reports.host(host)?, target(entry)?);
         let reachable = report.is_reachable(Instant::now(), context.settings.reachable_window);
         let held = context.hold(&world).is_some() || entry.config.pause;
@@ -78,39 +98,109 @@ impl FirewallReconciler {
         if report.firewall.is_none() && newest.revision == 0 {
             return None;
         }
-        let ruleset = compile(&input);
+        let ruleset = compile(&input::input(&world, entry));
         let before = report.firewall.clone();
-        if !plan::must_send(before.as_ref(), &ruleset.hash, newest) {
+        if before.as_ref().is_some_and(|report| report.hash == ruleset.content.hash) {
+            self.note(host, &ruleset.content);
+        }
+        if !plan::must_send(before.as_ref(), &ruleset.content.hash, newest) {
             return None;
         }
-        let put = FirewallPut {
-            hash: ruleset.hash,
-            revision: context.order(world.revision()),
-            ruleset: ruleset.text,
-        };
-        Some(Due { agent: context.agents.agent_at(host, target), put, before })
+        let revision = context.order(world.revision());
+        let patch = self.patch(&world, host, before.as_ref(), &ruleset.content, revision);
+        let request = patch.map_or_else(
+            || {
+                let hash = ruleset.content.hash.clone();
+                let ruleset = ruleset.text(|group| world.member_addresses(group));
+                Request::Put(FirewallPut { hash, revision, ruleset })
+            },
+            Request::Patch,
+        );
+        let agent = context.agents.agent_at(host, target);
+        Some(Due { agent, content: Arc::new(ruleset.content), request, before })
     }
 
-    /// Queues the hosts whose rules name a group that has other members on this host than before.
-    fn note_members(&self, world: &World, host: HypervisorId, now: LocalMembers) {
-        let changed: BTreeSet<FwGroupId> = {
-            let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-            let nothing = LocalMembers::new();
-            let changed = plan::changed_groups(members.get(&host).unwrap_or(&nothing), &now);
-            if now.is_empty() {
-                members.remove(&host);
-            } else {
-                members.insert(host, now);
-            }
-            changed
-        };
-        if changed.is_empty() {
-            return;
+    /// What leads from what is in force to what is wanted, if that is known and a matter of elements.
+    fn patch(
+        &self,
+        world: &World,
+        host: HypervisorId,
+        before: Option<&FirewallReport>,
+        wanted: &Content,
+        revision: Order,
+    ) -> Option<FirewallPatch> {
+        let base = before?.hash.clone();
+        let known = self.contents().get(&host).filter(|known| known.hash == base).cloned()?;
+        let difference = known.difference(wanted, |group| world.member_addresses(group))?;
+        let hash = wanted.hash.clone();
+        Some(FirewallPatch { base, hash, revision, add: difference.add, remove: difference.remove })
+    }
+
+    fn contents(&self) -> std::sync::MutexGuard<'_, FxHashMap<HypervisorId, Arc<Content>>> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what is in force on a host, if that is not known.
+    fn note(&self, host: HypervisorId, content: &Content) {
+        let mut contents = self.contents();
+        if contents.get(&host).is_none_or(|known| known.hash != content.hash) {
+            contents.insert(host, Arc::new(content.clone()));
         }
-        for other in plan::hosts_naming(world, &changed) {
-            if other != host {
-                self.context.queues.firewall.add(other);
+    }
+
+    fn forget(&self, host: HypervisorId) {
+        self.contents().remove(&host);
+    }
+
+    async fn send(due: &Due) -> Sent {
+        match &due.request {
+            Request::Put(put) => {
+                debug!(hash = put.hash, revision = %put.revision, "a ruleset is sent");
+                due.agent.put_firewall(put).await.map_or_else(Sent::Failed, Sent::Answered)
             }
+            Request::Patch(patch) => {
+                debug!(hash = patch.hash, revision = %patch.revision, "elements are sent");
+                match due.agent.patch_firewall(patch).await {
+                    Ok(PatchOutcome::Applied(state)) => Sent::Answered(state),
+                    Ok(PatchOutcome::WrongBase { .. }) => Sent::PatchNotTaken,
+                    Err(CallError::Agent(error)) if plan::is_about_the_patch(&error) => {
+                        Sent::PatchNotTaken
+                    }
+                    Err(error) => Sent::Failed(error),
+                }
+            }
+        }
+    }
+
+    /// Notes what the agent says is in force now.
+    fn answered(
+        &self,
+        host: HypervisorId,
+        due: Due,
+        state: FirewallState,
+    ) -> Result<Outcome, ReconcileError> {
+        let (wanted, revision) = match &due.request {
+            Request::Put(put) => (&put.hash, put.revision),
+            Request::Patch(patch) => (&patch.hash, patch.revision),
+        };
+        let hash = state.hash.unwrap_or_default();
+        let error = state.error.or_else(|| {
+            (hash != *wanted).then(|| "the agent says that another is in force".to_owned())
+        });
+        if hash == *wanted {
+            self.contents().insert(host, Arc::clone(&due.content));
+        } else {
+            self.forget(host);
+        }
+        let revision = state.revision.unwrap_or(revision);
+        let now = FirewallReport { hash, revision, error: error.clone() };
+        self.acknowledged(host, due.before.as_ref(), now);
+        match error {
+            None => {
+                info!(%host, %revision, "a ruleset is in force");
+                Ok(Outcome::changed())
+            }
+            Some(words) => Err(ReconcileError::failed("RulesetRefused", words)),
         }
     }
 
@@ -140,12 +230,31 @@ impl FirewallReconciler {
         if matches!(error, AgentError::NotSent(_)) {
             return;
         }
+        if error.may_have_happened() {
+            self.forget(host);
+        }
         let nothing =
             || FirewallReport { hash: String::new(), revision: Order::default(), error: None };
         let before = before.unwrap_or_else(nothing);
+        let uncovered = Some(before.clone());
         let failed = FirewallReport { error: Some(error.to_string()), ..before };
-        self.context.reports.change(host, |report| report.firewall = Some(failed));
-        self.context.queues.host.add(host);
+        let context = &self.context;
+        let mut news = false;
+        context.reports.change(host, |report| {
+            news = report.firewall.as_ref() != Some(&failed);
+            report.firewall = Some(failed);
+        });
+        context.queues.host.add(host);
+        if !news {
+            return;
+        }
+        // Those who wait for it say why.
+        let world = context.world.read();
+        let Some(entry) = world.host(host) else { return };
+        let order = |revision| context.order(revision);
+        for guest in plan::newly_covered(&world, entry, uncovered.as_ref(), order) {
+            context.queues.guest.add(guest);
+        }
     }
 
     /// Reads what is in force on a host of which that is not known; `Err` when the agent does not say.
@@ -176,31 +285,26 @@ impl Reconciler for FirewallReconciler {
                 Err(error) => return later(&error),
             }
         }
-        let Due { agent, put, before } = due;
-        debug!(%host, hash = put.hash, revision = %put.revision, "a ruleset is sent");
-        match agent.put_firewall(&put).await {
-            Ok(state) => {
-                let revision = state.revision.unwrap_or(put.revision);
-                let hash = state.hash.unwrap_or_default();
-                let error = state.error.or_else(|| {
-                    (hash != put.hash).then(|| "the agent says that another is in force".to_owned())
-                });
-                let now = FirewallReport { hash, revision, error: error.clone() };
-                self.acknowledged(*host, before.as_ref(), now);
-                match error {
-                    None => {
-                        info!(%host, revision = %put.revision, "a ruleset is in force");
-                        Ok(Outcome::changed())
-                    }
-                    Some(words) => Err(ReconcileError::failed("RulesetRefused", words)),
-                }
+        let mut sent = Self::send(&due).await;
+        if matches!(sent, Sent::PatchNotTaken) {
+            debug!(%host, "a patch was not taken");
+            self.forget(*host);
+            match self.due(*host) {
+                Some(whole) => due = whole,
+                None => return Ok(Outcome::unchanged()),
             }
-            Err(error) => {
+            sent = Self::send(&due).await;
+        }
+        match sent {
+            Sent::Answered(state) => self.answered(*host, due, state),
+            Sent::Failed(error) => {
                 if let CallError::Agent(error) = &error {
-                    self.refused(*host, before, error);
+                    self.refused(*host, due.before, error);
                 }
                 later(&error)
             }
+            // Nobody else remembers what is in force there, so the second request was no patch.
+            Sent::PatchNotTaken => Ok(Outcome::unchanged().after(Duration::ZERO)),
         }
     }
 }

@@ -1,22 +1,13 @@
 //! The few words of nft's language that a ruleset is made of.
 
-use std::fmt::{self, Write as _};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fmt::Write as _;
 
-/// IPv4 or IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
+use crate::world::{Family, SEPARATOR};
 
 impl Family {
-    pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
-
-    pub(super) const fn has(self, ip: IpAddr) -> bool {
-        matches!((self, ip), (Self::V4, IpAddr::V4(_)) | (Self::V6, IpAddr::V6(_)))
-    }
-
+    /// Ends the names of sets.
     pub(super) const fn digit(self) -> char {
         match self {
             Self::V4 => '4',
@@ -47,14 +38,24 @@ impl Family {
     }
 }
 
-/// A ruleset that is being written.
+/// A piece of a ruleset that is being written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// Depends on the rules.
+    Text(String),
+    /// The place of a set's elements.
+    Elements(String),
+}
+
+/// A ruleset that is being written: its text, with places for the elements of sets.
 #[derive(Debug, Default)]
-pub(super) struct Text {
+pub(super) struct Skeleton {
+    done: Vec<Piece>,
     text: String,
     depth: usize,
 }
 
-impl Text {
+impl Skeleton {
     pub(super) fn line(&mut self, line: fmt::Arguments<'_>) {
         let indent = self.depth;
         writeln!(self.text, "{:indent$}{line}", "").expect("a string takes everything");
@@ -78,52 +79,42 @@ impl Text {
         self.close();
     }
 
-    /// A named set; `flags` may be empty.
-    pub(super) fn set(
-        &mut self,
-        name: &str,
-        element_type: &str,
-        flags: &str,
-        elements: impl IntoIterator<Item = String>,
-    ) {
+    /// A set or a map whose elements come and go. `kind` is `set` or `map`; the type is what stands before its elements.
+    pub(super) fn place(&mut self, kind: &str, name: &str, of: &str) {
+        self.open(format_args!("{kind} {name}"));
+        self.line(format_args!("{of}"));
+        self.done.push(Piece::Text(std::mem::take(&mut self.text)));
+        self.done.push(Piece::Elements(name.to_owned()));
+        self.close();
+    }
+
+    /// A set that belongs to the rules.
+    pub(super) fn fixed_set(&mut self, name: &str, of: &str, elements: &BTreeSet<String>) {
         self.open(format_args!("set {name}"));
-        self.line(format_args!("type {element_type}"));
-        if !flags.is_empty() {
-            self.line(format_args!("flags {flags}"));
-        }
-        self.elements(elements);
+        self.line(format_args!("{of}"));
+        self.text.push_str(&elements_text(&joined(elements)));
         self.close();
     }
 
-    /// A named map from `key_type` to verdicts.
-    pub(super) fn map(
-        &mut self,
-        name: &str,
-        key_type: &str,
-        elements: impl IntoIterator<Item = String>,
-    ) {
-        self.open(format_args!("map {name}"));
-        self.line(format_args!("type {key_type} : verdict"));
-        self.elements(elements);
-        self.close();
+    pub(super) fn finish(mut self) -> Vec<Piece> {
+        self.done.push(Piece::Text(self.text));
+        self.done
     }
+}
 
-    /// One element a line, so that two rulesets can be compared by eye.
-    fn elements(&mut self, elements: impl IntoIterator<Item = String>) {
-        let mut elements = elements.into_iter().peekable();
-        if elements.peek().is_none() {
-            return;
-        }
-        self.open(format_args!("elements ="));
-        for element in elements {
-            self.line(format_args!("{element},"));
-        }
-        self.close();
+/// The elements of a set as they stand in a declaration: one a line, so that two rulesets can be compared by eye.
+pub(super) fn elements_text(joined: &str) -> String {
+    if joined.is_empty() {
+        String::new()
+    } else {
+        format!("    elements = {{\n      {joined},\n    }}\n")
     }
+}
 
-    pub(super) fn into_string(self) -> String {
-        self.text
-    }
+/// Elements with [`SEPARATOR`] between them.
+pub(super) fn joined(elements: &BTreeSet<String>) -> String {
+    let elements: Vec<&str> = elements.iter().map(String::as_str).collect();
+    elements.join(SEPARATOR)
 }
 
 /// Whether a text can be the name of an interface and nothing else: users write it.

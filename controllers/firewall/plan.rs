@@ -1,25 +1,27 @@
-//! Whether a host's firewall needs a new ruleset, and whom its members concern elsewhere. Pure.
+//! Whether a host's firewall needs a new ruleset, and which hosts a group concerns. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 
+use lochness_agent::AgentError;
 use lochness_agent::wire::Order;
+use lochness_api::document::FirewallBy;
 use lochness_api::{FwGroupId, GuestId, HypervisorId};
 
-use super::input::LocalGuest;
+use super::rules::rules_in_force;
 use crate::reports::{FirewallReport, HostReport};
 use crate::world::{GuestEntry, HostEntry, World};
 
-/// The value of a host's `config/firewall` that leaves its firewall to somebody else.
-const FIREWALL_OFF: &str = "off";
-
-/// The groups of a host's guests, with the addresses of these.
-pub(super) type LocalMembers = BTreeMap<FwGroupId, BTreeSet<IpAddr>>;
-
 /// Whether rulesets are sent to the host at all: its agent can apply them, and nobody else does.
 pub(crate) fn is_wanted(entry: &HostEntry, report: &HostReport) -> bool {
-    let off = entry.config.firewall.as_deref().is_some_and(|text| text.trim() == FIREWALL_OFF);
-    report.has_firewall() && !off
+    report.has_firewall() && entry.config.firewall == FirewallBy::Agent
+}
+
+/// Whether the rules of guests' groups are kept on the host: by its agent, or by somebody else who says so.
+pub(crate) fn keeps_groups(entry: &HostEntry, report: Option<&HostReport>) -> bool {
+    match entry.config.firewall {
+        FirewallBy::External => true,
+        FirewallBy::Agent => report.is_some_and(HostReport::has_firewall),
+    }
 }
 
 /// The revision that a ruleset must at least be compiled at to cover all placements on the host; 0 when there is none.
@@ -38,6 +40,15 @@ pub(super) fn must_send(report: Option<&FirewallReport>, hash: &str, newest: Ord
     }
 }
 
+/// Whether a patch failed because of what it is or what it builds on, so that the whole ruleset may do.
+pub(super) fn is_about_the_patch(error: &AgentError) -> bool {
+    match error {
+        // It did not arrive or may not have, or no ruleset of this view would be taken.
+        AgentError::NotSent(_) | AgentError::Unknown(_) | AgentError::Fenced(_) => false,
+        AgentError::Refused { .. } | AgentError::Failed { .. } | AgentError::Garbled(_) => true,
+    }
+}
+
 /// Guests on the host whose placement was not covered before and is now.
 pub(super) fn newly_covered(
     world: &World,
@@ -53,38 +64,27 @@ pub(super) fn newly_covered(
     entry.placed.iter().filter(is_new).copied().collect()
 }
 
-/// The groups of the host's own guests.
-pub(super) fn local_members(guests: &[LocalGuest]) -> LocalMembers {
-    let mut members = LocalMembers::new();
-    for guest in guests {
-        if let Some(group) = guest.fwgroup {
-            members.entry(group).or_default().insert(guest.ip);
-        }
-    }
-    members
+/// The hosts with guests of a group.
+pub(crate) fn hosts_of(
+    world: &World,
+    group: FwGroupId,
+) -> impl Iterator<Item = HypervisorId> + use<'_> {
+    let members = world.fwgroup_members(group);
+    members.filter_map(|guest| Some(world.guest(guest)?.placement()?.hypervisor))
 }
 
-/// The groups whose members on one host are others than before.
-pub(super) fn changed_groups(before: &LocalMembers, now: &LocalMembers) -> BTreeSet<FwGroupId> {
-    let all: BTreeSet<_> = before.keys().chain(now.keys()).copied().collect();
-    all.into_iter().filter(|group| before.get(group) != now.get(group)).collect()
-}
-
-/// The hosts with guests of a group whose rules name one of `named`.
-pub(super) fn hosts_naming(world: &World, named: &BTreeSet<FwGroupId>) -> BTreeSet<HypervisorId> {
-    let names_one = |group: FwGroupId| {
-        let document = world.fwgroup(group).and_then(|declared| declared.understood.as_ref());
-        document.is_some_and(|document| {
-            document.rules.iter().any(|rule| rule.group.is_some_and(|group| named.contains(&group)))
-        })
+/// The hosts with guests of a group whose rules name `named`.
+pub(crate) fn hosts_naming(
+    world: &World,
+    named: FwGroupId,
+) -> impl Iterator<Item = HypervisorId> + use<> {
+    let names_it = |group: &FwGroupId| {
+        let rules = rules_in_force(world, *group).known();
+        rules.iter().any(|rule| rule.group == Some(named))
     };
-    world
-        .fwgroups()
-        .map(|(group, _)| group)
-        .filter(|group| names_one(*group))
-        .flat_map(|group| world.fwgroup_members(group))
-        .filter_map(|guest| Some(world.guest(guest)?.placement()?.hypervisor))
-        .collect()
+    let groups = world.fwgroups().map(|(group, _)| group).filter(names_it);
+    let hosts: BTreeSet<_> = groups.flat_map(|group| hosts_of(world, group)).collect();
+    hosts.into_iter()
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The conditions of a placed guest: every word that its status says to people is chosen here.
 
 use jiff::Timestamp;
+use lochness_api::Invalid;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{
     Condition, ConditionStatus, ConditionType, GuestStatus, Reason, set_condition,
 };
-use lochness_api::{FwGroupId, Invalid};
 
+use crate::firewall::rules::ClosedGroup;
 use crate::job::plan::Waiting;
 
 /// Writes conditions into one status.
@@ -100,17 +101,20 @@ impl<'a> Conditions<'a> {
         self.set(ConditionType::Placed, ConditionStatus::True, reason, message);
     }
 
-    /// A firewall group without a document accepts nothing: the guest runs, and nobody from outside can say so.
-    pub(super) fn firewall(&mut self, missing: Option<FwGroupId>) {
+    /// What of its firewall is not as wished: the guest waits for its host's, or its group lets nothing in. A group
+    /// without rules that were ever understood stops nothing: the guest runs, and nobody from outside can say so.
+    pub(super) fn firewall(&mut self, waiting: Option<&Waiting>, closed: Option<ClosedGroup>) {
         let kind = ConditionType::FirewallApplied;
-        match missing {
-            None => self.remove(kind),
-            Some(group) => {
-                let message = format!(
-                    "firewall group {group} does not exist: nothing is let in to the guest"
-                );
-                self.set(kind, ConditionStatus::False, Reason::FwGroupMissing, message);
+        let told = match (waiting, closed) {
+            (Some(waiting @ (Waiting::FirewallFailed(..) | Waiting::NoFirewall(..))), _) => {
+                Some((waiting.reason(), waiting.message()))
             }
+            (_, Some(closed)) => Some((Reason::FwGroupMissing, closed.to_string())),
+            (_, None) => None,
+        };
+        match told {
+            None => self.remove(kind),
+            Some((reason, message)) => self.set(kind, ConditionStatus::False, reason, message),
         }
     }
 

@@ -35,6 +35,7 @@ use self::plan::{
 use crate::agents::target;
 use crate::cluster::budget::{self, DeletionBudget};
 use crate::context::{Context, Hold};
+use crate::firewall::rules::closed_group;
 use crate::job::plan::gate;
 use crate::pace::{Pace, differs_in_words_only};
 use crate::placement::random_job_id;
@@ -96,7 +97,7 @@ impl GuestReconciler {
             agent: abilities(report),
             teardown: self.teardown_permit(&world, entry),
             paused: who_paused(&world, entry, placement, hold.as_ref()),
-            missing_fwgroup: placement.fwgroup.filter(|group| world.fwgroup(*group).is_none()),
+            closed_group: placement.fwgroup.and_then(|group| closed_group(&world, group)),
             name_taken_by: name_taken_by(&world, id, entry),
             waiting: job
                 .filter(|job| job.status == JobStatus::New)

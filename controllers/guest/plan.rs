@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_agent::wire::Power;
-use lochness_api::FwGroupId;
 use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{GuestStatus, Phase, Placement};
 
 use super::conditions::Conditions;
 use super::{converge, teardown};
+use crate::firewall::rules::ClosedGroup;
 use crate::job::plan::Waiting;
 use crate::outcomes::JobOutcome;
 use crate::settings::Settings;
@@ -57,8 +57,8 @@ pub(super) struct Input<'a> {
     pub(super) teardown: TeardownPermit,
     /// Who paused the cluster, the host or the guest.
     pub(super) paused: Option<&'static str>,
-    /// The group of its placement, if that has no document.
-    pub(super) missing_fwgroup: Option<FwGroupId>,
+    /// The group of its placement, if that lets nothing in because nobody knows its rules.
+    pub(super) closed_group: Option<ClosedGroup>,
     /// Another guest that bears the name.
     pub(super) name_taken_by: Option<&'a str>,
     /// What the job under way waits for.
@@ -213,7 +213,7 @@ pub(super) fn answered(input: &Input<'_>) -> GuestStatus {
     if let Some(document) = declared.valid() {
         conditions.placement(&fields_that_wait(document, input.placement));
     }
-    conditions.firewall(input.missing_fwgroup);
+    conditions.firewall(input.waiting.as_ref(), input.closed_group);
     status
 }
 

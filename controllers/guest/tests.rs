@@ -8,13 +8,14 @@ use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::keys::Key;
 use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Reason};
-use lochness_api::{Document, FwGroupId, GuestId, HypervisorId};
+use lochness_api::{Document, GuestId, HypervisorId};
 use lochness_runtime::controller::ReconcileError;
 use serde_json::{Value, json};
 
 use super::GuestReconciler;
 use super::plan::{Action, AgentAbilities, Closing, Input, Plan, Sight, TeardownPermit, plan};
 use crate::agents::bench::Bench;
+use crate::firewall::rules::ClosedGroup;
 use crate::outcomes::JobOutcome;
 use crate::settings::Settings;
 use crate::test_world::placement;
@@ -35,7 +36,7 @@ struct Case {
     order: bool,
     teardown: TeardownPermit,
     paused: Option<&'static str>,
-    missing_fwgroup: Option<FwGroupId>,
+    closed_group: Option<ClosedGroup>,
     ready: Option<Reason>,
 }
 
@@ -53,7 +54,7 @@ impl Default for Case {
             order: true,
             teardown: TeardownPermit::Granted,
             paused: None,
-            missing_fwgroup: None,
+            closed_group: None,
             ready: None,
         }
     }
@@ -101,7 +102,7 @@ impl Case {
             agent: AgentAbilities { order: self.order, suspend: true },
             teardown: self.teardown,
             paused: self.paused,
-            missing_fwgroup: self.missing_fwgroup,
+            closed_group: self.closed_group,
             name_taken_by: None,
             waiting: None,
             now,
@@ -470,7 +471,7 @@ fn a_guest_that_must_be_started_and_may_not_yet_does_not_count_as_running() {
 
 #[test]
 fn a_firewall_group_that_does_not_exist_is_told_and_stops_nothing() {
-    let plan = Case { missing_fwgroup: Some(id(7)), ..Case::default() }.plan();
+    let plan = Case { closed_group: Some(ClosedGroup::Missing(id(7))), ..Case::default() }.plan();
     let (status, reason, _) = condition(written(&plan), ConditionType::FirewallApplied);
     assert_eq!((status, reason), (ConditionStatus::False, Reason::FwGroupMissing));
     assert_eq!(written(&plan).phase, Phase::Running);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::images::{Lack, missing_images};
 use crate::agents::target;
-use crate::firewall::plan::{is_wanted, newest_placement};
+use crate::firewall::plan::{is_wanted, keeps_groups, newest_placement};
 use crate::reports::{Contact, HostReport, Inner, Protocol};
 use crate::statuses::Conditions;
 use crate::world::{HostEntry, World};
@@ -348,7 +348,11 @@ fn firewall(facts: &Facts<'_>, conditions: &mut Conditions) {
         return;
     }
     if !is_wanted(facts.entry, report) {
-        let message = "config/firewall or the agent leaves it to somebody else";
+        let message = if keeps_groups(facts.entry, Some(report)) {
+            "config/firewall leaves it to somebody else"
+        } else {
+            "the agent has no firewall: guests with a firewall group are not placed here unless config/firewall is external"
+        };
         return conditions.no(kind, Reason::FirewallOff, message);
     }
     let newest = u64::try_from(newest_placement(facts.world, facts.entry)).unwrap_or(0);

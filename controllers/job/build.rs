@@ -5,12 +5,12 @@ use lochness_agent::wire::{AgentGuest, Disk, Nic};
 use lochness_api::document::Guest;
 use lochness_api::status::Placement;
 
+use crate::firewall::input::vlans_of;
+
 /// The one nic of a guest, as the original names it.
 const NIC: &str = "eth0";
 /// The kind of nic and disk bus that the original asks for.
 const MODEL: &str = "virtio";
-/// The VLANs of a guest without a VLAN group.
-const DEFAULT_VLANS: [u16; 1] = [1];
 
 /// The guest as it is sent with `POST /guests`.
 pub(super) fn agent_guest(document: &Guest, placement: &Placement) -> AgentGuest {
@@ -34,7 +34,6 @@ pub(super) fn agent_guest(document: &Guest, placement: &Placement) -> AgentGuest
 }
 
 fn nic(placement: &Placement) -> Nic {
-    let vlans = if placement.vlans.is_empty() { &DEFAULT_VLANS[..] } else { &placement.vlans };
     Nic {
         name: NIC.to_owned(),
         network: placement.bridge.clone(),
@@ -44,7 +43,7 @@ fn nic(placement: &Placement) -> Nic {
         netmask: netmask(placement),
         gateway: placement.gateway.map(|ip| ip.to_string()).unwrap_or_default(),
         device: String::new(),
-        vlans: vlans.to_vec(),
+        vlans: vlans_of(placement).to_vec(),
     }
 }
 

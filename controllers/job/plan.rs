@@ -6,15 +6,13 @@
 use lochness_agent::wire::{AgentGuest, Order};
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{GuestStatus, Placement, Reason};
-use lochness_api::{GuestId, HypervisorId, ImageId, JobId};
+use lochness_api::{FwGroupId, GuestId, HypervisorId, ImageId, JobId};
 
 use super::build::agent_guest;
 use crate::agents::target;
+use crate::firewall::plan::{is_wanted, keeps_groups};
 use crate::reports::{self, Contact, HostReport, ImageState};
-use crate::world::{GuestEntry, HostEntry, World};
-
-/// The value of a host's `config/firewall` that leaves its firewall to somebody else.
-const FIREWALL_OFF: &str = "off";
+use crate::world::{GuestEntry, World};
 
 /// What a job waits for before it is handed to its agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +41,8 @@ pub enum Waiting {
     FirewallPending(HypervisorId),
     /// The host refused the newest ruleset, and the one in force does not cover the placement.
     FirewallFailed(HypervisorId, String),
+    /// The guest has a firewall group, and nobody keeps groups on the host.
+    NoFirewall(HypervisorId, FwGroupId),
     /// The index has no key of the placement, so nobody can say which ruleset covers it.
     NotIndexed(HypervisorId),
 }
@@ -158,7 +158,7 @@ pub fn gate(
         | JobAction::Restart => {
             let index = guest.and_then(|guest| world.guest(guest));
             let revision = index.map_or(0, GuestEntry::placement_revision);
-            firewall_covers(world, report, host, revision)
+            firewall_covers(world, report, placement, revision)
         }
         JobAction::Shutdown | JobAction::Poweroff | JobAction::Suspend | JobAction::Delete => {
             Ok(())
@@ -218,17 +218,21 @@ fn image_is_there(
 }
 
 /// Whether the ruleset in force was compiled at or after the placement (INVARIANTS.md, S13). A host without a firewall of
-/// ours has nothing to acknowledge.
+/// ours has nothing to acknowledge; a guest with a group waits there until somebody keeps it.
 fn firewall_covers(
     world: &World,
     report: &HostReport,
-    host: HypervisorId,
+    placement: &Placement,
     placement_revision: i64,
 ) -> Result<(), Waiting> {
-    let off = |entry: &HostEntry| {
-        entry.config.firewall.as_deref().is_some_and(|text| text.trim() == FIREWALL_OFF)
-    };
-    if !report.has_firewall() || world.host(host).is_some_and(off) {
+    let host = placement.hypervisor;
+    let Some(entry) = world.host(host) else { return Err(Waiting::NotIndexed(host)) };
+    if let Some(group) = placement.fwgroup
+        && !keeps_groups(entry, Some(report))
+    {
+        return Err(Waiting::NoFirewall(host, group));
+    }
+    if !is_wanted(entry, report) {
         return Ok(());
     }
     let revision = u64::try_from(placement_revision).ok().filter(|revision| *revision > 0);
@@ -260,6 +264,7 @@ impl Waiting {
             Self::ImageFailed(..) => Reason::ImageFetchFailed,
             Self::FirewallPending(_) | Self::NotIndexed(_) => Reason::FirewallPending,
             Self::FirewallFailed(..) => Reason::FirewallFailed,
+            Self::NoFirewall(..) => Reason::Unsupported,
         }
     }
 
@@ -288,6 +293,10 @@ impl Waiting {
             Self::FirewallFailed(host, why) => {
                 format!("hypervisor {host} refused the ruleset that covers it: {why}")
             }
+            Self::NoFirewall(host, group) => format!(
+                "it is of firewall group {group}, and the agent of hypervisor {host} has no firewall: if another program \
+                 keeps the groups there, set its config/firewall to external"
+            ),
             Self::NotIndexed(host) => {
                 format!("the index of hypervisor {host} has no key of this guest")
             }
@@ -309,6 +318,7 @@ impl Waiting {
             | Self::ImageFailed(..)
             | Self::FirewallPending(_)
             | Self::FirewallFailed(..)
+            | Self::NoFirewall(..)
             | Self::NotIndexed(_) => false,
         }
     }

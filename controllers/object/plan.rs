@@ -1,9 +1,10 @@
 //! What the status of an object without a loop of its own says. Pure.
 
 use jiff::Timestamp;
-use lochness_api::status::{Condition, ConditionType, ObjectStatus, Reason};
+use lochness_api::status::{AcceptedRules, Condition, ConditionType, ObjectStatus, Reason};
 use lochness_api::{Digest, Kind};
 
+use crate::firewall::rules::{RulesInForce, rules_in_force};
 use crate::statuses::Conditions;
 use crate::world::World;
 
@@ -28,7 +29,8 @@ pub(super) fn status(world: &World, key: &ObjectKey, wall: Timestamp) -> Option<
     let former: &[Condition] = former.map_or(&[], |status| &status.conditions);
     let mut conditions = Conditions::after(former, wall);
     if let Some(invalid) = &object.invalid {
-        conditions.no(ConditionType::Valid, Reason::Invalid, invalid.to_string());
+        let so = if kind == Kind::FwGroup { meaning_of_invalid(world, id) } else { "" };
+        conditions.no(ConditionType::Valid, Reason::Invalid, format!("{invalid}{so}"));
     } else if let Some(elder) = name_taken_by(world, key) {
         let message = format!("{kind} {elder} had the name first");
         conditions.no(ConditionType::Valid, Reason::NameTaken, message);
@@ -37,7 +39,25 @@ pub(super) fn status(world: &World, key: &ObjectKey, wall: Timestamp) -> Option<
     }
     readiness(kind, &references(world, key), &mut conditions);
     let observed = object.json.as_ref().map(Digest::of);
-    Some(ObjectStatus { observed, conditions: conditions.into_vec() })
+    let rules = if kind == Kind::FwGroup { accepted_rules(world, id) } else { None };
+    Some(ObjectStatus { observed, rules, conditions: conditions.into_vec() })
+}
+
+/// The rules of a firewall group that are in force: kept here, so that they outlive the leader that understood them.
+fn accepted_rules(world: &World, id: &str) -> Option<AcceptedRules> {
+    match rules_in_force(world, id.parse().ok()?) {
+        RulesInForce::Known(rules) => Some(AcceptedRules(rules.to_vec())),
+        RulesInForce::Missing | RulesInForce::NeverUnderstood => None,
+    }
+}
+
+/// What it means for the guests of a firewall group that its document is invalid.
+fn meaning_of_invalid(world: &World, id: &str) -> &'static str {
+    if accepted_rules(world, id).is_some() {
+        "; its rules go on as last understood"
+    } else {
+        "; its rules were never understood, so nothing is let in to its guests"
+    }
 }
 
 /// The object of the kind that bears the name that this one asks for too.
@@ -78,11 +98,8 @@ fn image_of_flavor(world: &World, id: &str) -> Option<Reference> {
 }
 
 fn groups_of_rules(world: &World, id: &str) -> Vec<Reference> {
-    let group = id.parse().ok().and_then(|id| world.fwgroup(id));
-    let Some(document) = group.and_then(|declared| declared.understood.as_ref()) else {
-        return Vec::new();
-    };
-    let named = document.rules.iter().enumerate();
+    let rules = id.parse().map_or(&[][..], |id| rules_in_force(world, id).known());
+    let named = rules.iter().enumerate();
     named
         .filter_map(|(index, rule)| Some((index, rule.group?)))
         .map(|(index, group)| Reference {

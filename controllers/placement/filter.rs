@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lochness_api::document::Resources;
-use lochness_api::{GuestId, HypervisorId, SubnetId};
+use lochness_api::{FwGroupId, GuestId, HypervisorId, SubnetId};
 use tokio::time::Instant;
 
 use super::claims::Claims;
+use crate::firewall::plan::keeps_groups;
 use crate::reports::Inner as Reports;
 use crate::world::{HostEntry, World};
 
@@ -24,6 +25,7 @@ pub(super) enum Filter {
     Orphaned,
     Pinned,
     Labels,
+    Firewall,
     Subnet,
     Memory,
     Disk,
@@ -45,6 +47,7 @@ impl Filter {
             Self::Orphaned => "without a document",
             Self::Pinned => "not the one asked for",
             Self::Labels => "without the labels asked for",
+            Self::Firewall => "without a firewall for its group",
             Self::Subnet => "without a bridge to a subnet that has a free address",
             Self::Memory => "short of memory",
             Self::Disk => "short of disk",
@@ -62,6 +65,8 @@ pub(super) struct Need<'a> {
     pub(super) pinned: Option<HypervisorId>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) set: Option<&'a str>,
+    /// The group whose rules must be kept.
+    pub(super) fwgroup: Option<FwGroupId>,
     /// Subnets in which an address can be had, the preferred first.
     pub(super) subnets: &'a [SubnetId],
 }
@@ -108,6 +113,9 @@ impl<'a> Fleet<'a> {
         }
         if !need.labels.is_empty() && !bears(host, &need.labels) {
             return Err(Filter::Labels);
+        }
+        if need.fwgroup.is_some() && !keeps_groups(host, self.reports.host(host.id)) {
+            return Err(Filter::Firewall);
         }
         let (subnet, bridge) = need
             .subnets
@@ -198,6 +206,7 @@ impl Rejections {
             | Filter::Orphaned
             | Filter::Pinned
             | Filter::Labels
+            | Filter::Firewall
             | Filter::Subnet
             | Filter::AntiAffinity => {}
         }

@@ -83,6 +83,7 @@ fn decide(
         pinned: pinned(fleet, document)?,
         labels: document.metadata.place(),
         set: document.metadata.set(),
+        fwgroup: document.fwgroup,
         subnets: &ids,
     };
     let candidate = choose(fleet, &need, random)

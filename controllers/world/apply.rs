@@ -23,6 +23,7 @@ impl World {
             world.put(kv);
         }
         world.renamed.clear();
+        world.group_members.follow(&former.group_members);
         let lent: Vec<_> = world
             .guests
             .iter()
@@ -63,6 +64,7 @@ impl World {
             let asking = self.names.bearers(Kind::Guest, &name);
             changes.extend(asking.filter_map(|id| id.parse().ok()).map(Change::Guest));
         }
+        changes.extend(self.group_members.take_changed().into_iter().map(Change::Members));
         self.header.revision = self.header.revision.max(revision);
     }
 

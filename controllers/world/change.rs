@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use lochness_api::{GuestId, HypervisorId, JobId, Kind, SubnetId};
+use lochness_api::{FwGroupId, GuestId, HypervisorId, JobId, Kind, SubnetId};
 
 /// One change of the world, in the order of revisions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Change {
     HypervisorStatus(HypervisorId),
     /// A key of the index of placements.
     Placement(HypervisorId, GuestId),
+    /// Guests joined or left this firewall group, or have another address.
+    Members(FwGroupId),
     /// An address was reserved or freed.
     Address(SubnetId, IpAddr),
     /// A job.

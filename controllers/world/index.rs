@@ -19,7 +19,9 @@ impl World {
     pub(super) fn change_guest(&mut self, id: GuestId, change: impl FnOnce(&mut GuestEntry)) {
         let mut entry = self.guests.remove(&id).unwrap_or_default();
         self.unindex_guest(id, &entry);
+        let member_before = membership(&entry);
         change(&mut entry);
+        self.group_members.moved(member_before, membership(&entry));
         if !entry.is_empty() {
             self.index_guest(id, &entry);
             self.guests.insert(id, entry);
@@ -310,6 +312,12 @@ impl World {
         self.rename(kind, &id, before, after);
         Change::Object(kind, id)
     }
+}
+
+/// The firewall group that a guest is a member of, and its address there.
+fn membership(entry: &GuestEntry) -> Option<(FwGroupId, IpAddr)> {
+    let placement = entry.placement()?;
+    Some((placement.fwgroup?, placement.ip))
 }
 
 /// The anti-affinity set that a guest's document names.

@@ -11,6 +11,7 @@ mod change;
 mod guest;
 mod host;
 mod index;
+mod members;
 mod names;
 pub(crate) mod range_set;
 mod stored;
@@ -39,6 +40,8 @@ pub use cell::{Connection, Server, ServerTrouble, WorldCell, WorldSink};
 pub use change::Change;
 pub use guest::GuestEntry;
 pub use host::{DEFAULT_AGENT_PORT, HeartbeatEntry, HostEntry};
+pub(crate) use members::SEPARATOR;
+pub use members::{Family, Members, SetChange, SetDigest};
 pub use names::Names;
 pub use stored::{Declared, Stored};
 
@@ -82,6 +85,7 @@ pub struct World {
     network_subnets: BTreeMap<NetworkId, BTreeSet<SubnetId>>,
     fwgroups: BTreeMap<FwGroupId, Declared<FwGroup>>,
     fwgroup_members: BTreeMap<FwGroupId, BTreeSet<GuestId>>,
+    group_members: members::GroupMembers,
     vlans: BTreeMap<VlanTag, Declared<Vlan>>,
     vlangroups: BTreeMap<VlanGroupId, Declared<VlanGroup>>,
     vlangroup_members: BTreeMap<VlanGroupId, BTreeSet<VlanTag>>,
@@ -204,6 +208,11 @@ impl World {
     /// The guests whose placement names this firewall group.
     pub fn fwgroup_members(&self, id: FwGroupId) -> impl Iterator<Item = GuestId> + '_ {
         self.fwgroup_members.get(&id).into_iter().flatten().copied()
+    }
+
+    /// The addresses of the guests whose placement names this firewall group; `None` when it never had any.
+    pub fn member_addresses(&self, id: FwGroupId) -> Option<&Members> {
+        self.group_members.get(id)
     }
 
     /// A VLAN group's document.

@@ -234,7 +234,7 @@ impl AgentClient {
 
     /// What is in force of the firewall.
     pub async fn firewall(&self) -> Result<FirewallState, AgentError> {
-        decode(ok(self.get("/firewall", READ_TIMEOUT).await?)?.body())
+        firewall_state(&ok(self.get("/firewall", READ_TIMEOUT).await?)?)
     }
 
     /// Puts a whole ruleset in force, or changes nothing.
@@ -244,7 +244,7 @@ impl AgentClient {
         budget: Duration,
     ) -> Result<FirewallState, AgentError> {
         let request = self.request(Method::PUT, "/firewall", encode(firewall)?)?;
-        decode(ok(self.send(request, budget).await?)?.body())
+        firewall_state(&ok(self.send(request, budget).await?)?)
     }
 
     /// Changes members of sets in the ruleset in force, or changes nothing.
@@ -261,7 +261,7 @@ impl AgentClient {
             let current = Some(current).filter(|hash| !hash.is_empty());
             return Ok(PatchOutcome::WrongBase { current });
         }
-        decode(ok(answer)?.body()).map(PatchOutcome::Applied)
+        firewall_state(&ok(answer)?).map(PatchOutcome::Applied)
     }
 
     async fn mutate(&self, path: &str, body: Bytes, ticket: &Ticket) -> Result<String, AgentError> {
@@ -324,6 +324,13 @@ fn ok(answer: ::http::Response<Bytes>) -> Result<::http::Response<Bytes>, AgentE
 /// The answer, if it says that a job was made.
 fn accepted(answer: ::http::Response<Bytes>) -> Result<::http::Response<Bytes>, AgentError> {
     if answer.status() == StatusCode::ACCEPTED { Ok(answer) } else { Err(refusal(&answer)) }
+}
+
+/// What an agent says of its firewall; its words go into statuses and logs.
+fn firewall_state(answer: &::http::Response<Bytes>) -> Result<FirewallState, AgentError> {
+    let mut state: FirewallState = decode(answer.body())?;
+    state.error = state.error.map(|words| error::cut(&words));
+    Ok(state)
 }
 
 fn encode<T: Serialize>(body: &T) -> Result<Bytes, AgentError> {

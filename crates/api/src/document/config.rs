@@ -59,8 +59,8 @@ pub struct HypervisorConfig {
     pub drain: bool,
     /// A person or a script says that its guests cannot run any more.
     pub fenced: Option<String>,
-    /// Who makes its firewall: `off` means somebody else.
-    pub firewall: Option<String>,
+    /// Who keeps its guests' firewall.
+    pub firewall: FirewallBy,
     /// Instead of the cluster's.
     pub overcommit_cpu: Option<f64>,
     /// Instead of the cluster's.
@@ -73,6 +73,35 @@ pub struct HypervisorConfig {
     pub agent_port: Option<u16>,
     /// Whether its agent speaks TLS.
     pub agent_tls: Option<bool>,
+}
+
+/// Who keeps the firewall of a host's guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum FirewallBy {
+    /// Its agent, with rulesets of ours.
+    #[default]
+    Agent,
+    /// Somebody else, who sees to it that groups hold; no ruleset is sent.
+    External,
+}
+
+impl FirewallBy {
+    /// The word in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::External => "external",
+        }
+    }
+
+    /// `on` and `off` are older words for the two.
+    fn parse(key: &str, text: &str) -> Result<Self, FieldError> {
+        match text.to_ascii_lowercase().as_str() {
+            "agent" | "on" => Ok(Self::Agent),
+            "external" | "off" => Ok(Self::External),
+            _ => Err(refuse(key, format!("must be agent or external, is {}", quote(text)))),
+        }
+    }
 }
 
 /// The largest overcommit factor: beyond it a typing error is likelier than a wish.
@@ -157,7 +186,10 @@ impl HypervisorConfig {
             "cordon" => self.cordon = flag(key, text)?.unwrap_or(false),
             "drain" => self.drain = flag(key, text)?.unwrap_or(false),
             "fenced" => self.fenced = text.map(str::to_owned),
-            "firewall" => self.firewall = text.map(str::to_owned),
+            "firewall" => {
+                let parsed = text.map(|text| FirewallBy::parse(key, text)).transpose()?;
+                self.firewall = parsed.unwrap_or_default();
+            }
             "overcommit_cpu" => self.overcommit_cpu = factor(key, text)?,
             "overcommit_memory" => self.overcommit_memory = factor(key, text)?,
             "overcommit_disk" => self.overcommit_disk = factor(key, text)?,
@@ -252,6 +284,23 @@ mod tests {
     fn an_unknown_key_is_no_error() {
         assert_eq!(ClusterConfig::default().apply("cordon", Some(b"1")), Ok(Applied::Unknown));
         assert_eq!(HypervisorConfig::default().apply("x", None), Ok(Applied::Unknown));
+    }
+
+    #[test]
+    fn who_keeps_the_firewall_is_one_of_two_and_another_word_changes_nothing() {
+        let mut config = HypervisorConfig::default();
+        for (text, wanted) in [
+            ("external", FirewallBy::External),
+            ("Agent", FirewallBy::Agent),
+            (" off\n", FirewallBy::External),
+        ] {
+            config.apply("firewall", Some(text.as_bytes())).unwrap();
+            assert_eq!(config.firewall, wanted, "{text}");
+        }
+        assert!(config.apply("firewall", Some(b"none")).is_err());
+        assert_eq!(config.firewall, FirewallBy::External);
+        config.apply("firewall", None).unwrap();
+        assert_eq!(config.firewall, FirewallBy::Agent);
     }
 
     #[test]

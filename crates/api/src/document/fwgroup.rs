@@ -1,4 +1,7 @@
 //! The firewall group document: what may reach its guests.
+//!
+//! Documents of the original mean what they meant there: every rule accepts, a port of 0 is none, and an end without a
+//! start begins at the lowest port. What the original could not load either, such as ports without a protocol, is a fault.
 
 use std::fmt;
 
@@ -11,7 +14,7 @@ use super::{Document, Invalid, Kind, Metadata};
 use crate::FwGroupId;
 use crate::text::quote;
 
-/// Rules for what may reach its guests, judged in their order; what no rule accepts is dropped.
+/// Rules for what may reach its guests, judged in their order: the first that matches decides, and what none matches is rejected.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FwGroup {
     /// The key's id.
@@ -25,7 +28,7 @@ pub struct FwGroup {
 }
 
 /// One rule. What is not given matches everything.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Where the traffic comes from. With a group, both must match.
     pub source: Option<IpNetwork>,
@@ -194,7 +197,8 @@ impl Rule {
         Self { source, group, ports, protocol, action, other: fields.into_rest() }
     }
 
-    fn to_json(&self) -> Value {
+    /// The rule as documents have it.
+    pub(crate) fn to_json(&self) -> Value {
         let mut writer = Writer::new(&self.other);
         writer.text("source", self.source);
         writer.text("group", self.group);
@@ -210,7 +214,8 @@ impl Rule {
 }
 
 impl PortRange {
-    /// 0 is not given, as the original wrote it; an end that is not given is the start.
+    /// 0 is not given, as the original wrote it; an end that is not given is the start, and a start that is not given is
+    /// the lowest port.
     fn parse(fields: &mut Fields<'_>, faults: &mut Faults) -> Option<Self> {
         let mut port = |name| {
             let number = fields.number(name, u64::from(u16::MAX), faults)?;
@@ -225,11 +230,7 @@ impl PortRange {
                 faults.push(fields.path("portEnd"), format!("{end} lies before portStart {start}"));
                 None
             }
-            (None, Some(end)) => {
-                let reason = format!("not given, but portEnd is {end}");
-                faults.push(fields.path("portStart"), reason);
-                None
-            }
+            (None, Some(end)) => Some(Self { start: 1, end }),
         }
     }
 }

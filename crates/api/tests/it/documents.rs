@@ -125,8 +125,10 @@ fn a_firewall_group_of_the_original_is_read() {
     let group: FwGroup = parse(&json!({"id": ID, "metadata": {}, "rules": [
         {"source": "192.168.1.7/24", "portStart": 80, "portEnd": 0, "protocol": "TCP", "action": "allow"},
         {"group": OTHER, "portStart": 0, "portEnd": 0, "protocol": "", "action": ""},
+        {"portEnd": 1024, "protocol": "udp"},
     ]}));
-    let [first, second] = group.rules.as_slice() else { panic!("{group:?}") };
+    let [first, second, third] = group.rules.as_slice() else { panic!("{group:?}") };
+    assert_eq!(third.ports, Some(PortRange { start: 1, end: 1024 }), "from the lowest on");
     assert_eq!(first.source.unwrap().to_string(), "192.168.1.0/24");
     assert_eq!(first.ports, Some(PortRange { start: 80, end: 80 }));
     assert_eq!((first.protocol, first.action), (Some(Protocol::Tcp), Action::Accept));
@@ -139,7 +141,7 @@ fn a_firewall_group_of_the_original_is_read() {
 #[test]
 fn contradictory_rules_are_refused_with_their_places() {
     let rules = json!({"rules": [
-        {"portStart": 80}, {"portStart": 9, "portEnd": 8, "protocol": "tcp"}, {"portEnd": 8, "protocol": "udp"},
+        {"portStart": 80}, {"portStart": 9, "portEnd": 8, "protocol": "tcp"}, {"protocol": "udp"},
         {"portStart": 1, "protocol": "icmp"}, {"portStart": 65536, "protocol": "tcp"},
         {"source": "0.0.0.0/0", "group": OTHER}, {"protocol": "gre", "action": "maybe", "source": "10.0.0.1"}, 7,
     ]});
@@ -149,7 +151,6 @@ fn contradictory_rules_are_refused_with_their_places() {
             "rules[7]: must be an object, is a number",
             "rules[0].protocol: ports need a protocol, tcp or udp",
             "rules[1].portEnd: 8 lies before portStart 9",
-            "rules[2].portStart: not given, but portEnd is 8",
             "rules[3].protocol: icmp has no ports; leave portStart and portEnd out",
             "rules[4].portStart: must be a whole number from 0 to 65535, is 65536",
             "rules[6].source: \"10.0.0.1\" has no prefix length; write 10.0.0.1/32",
