@@ -13,6 +13,7 @@ pub mod backoff;
 pub mod clock;
 pub mod committer;
 pub mod controller;
+pub mod freeze;
 pub mod leader;
 pub mod metrics;
 pub mod queue;

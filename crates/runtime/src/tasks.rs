@@ -10,6 +10,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use crate::freeze::Gate;
+
 use futures::FutureExt;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -30,6 +32,8 @@ pub struct Tasks {
 
 struct Group {
     parent: Option<Arc<Group>>,
+    /// One for a group and all groups inside it.
+    gate: Gate,
     token: CancellationToken,
     running: Mutex<Running>,
     /// Tells that `running` has become empty.
@@ -51,26 +55,27 @@ struct Task {
 impl Tasks {
     /// An empty group.
     pub fn new() -> Self {
-        Self::with(None, CancellationToken::new())
+        Self::with(None, Gate::default(), CancellationToken::new())
     }
 
     /// A group inside this one: cancelled with it and waited for with it, but also by itself.
     #[must_use = "the group does nothing until tasks are spawned in it"]
     pub fn child(&self) -> Self {
-        Self::with(Some(Arc::clone(&self.group)), self.group.token.child_token())
+        let token = self.group.token.child_token();
+        Self::with(Some(Arc::clone(&self.group)), self.group.gate.clone(), token)
     }
 
-    fn with(parent: Option<Arc<Group>>, token: CancellationToken) -> Self {
+    fn with(parent: Option<Arc<Group>>, gate: Gate, token: CancellationToken) -> Self {
         let running = Mutex::default();
-        let group =
-            Group { parent, token, running, idle: Notify::new(), panicked: OnceLock::new() };
+        let (idle, panicked) = (Notify::new(), OnceLock::new());
+        let group = Group { parent, gate, token, running, idle, panicked };
         Self { group: Arc::new(group) }
     }
 
     /// Runs `task` until it ends. It is expected to end soon once [`Self::token`] is cancelled.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let entries = Entries::insert(name, &self.group);
-        let watched = AssertUnwindSafe(task).catch_unwind();
+        let watched = AssertUnwindSafe(self.group.gate.guard(task)).catch_unwind();
         let group = Arc::clone(&self.group);
         let handle = Arc::clone(&entries);
         #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
@@ -98,6 +103,11 @@ impl Tasks {
     /// The first task of this group that panicked, if one did.
     pub fn panicked(&self) -> Option<&'static str> {
         self.group.panicked.get().copied()
+    }
+
+    /// The gate that stops all tasks of this group, of the groups inside it and around it, as one process. For tests.
+    pub fn gate(&self) -> &Gate {
+        &self.group.gate
     }
 
     /// Drops every task at once, those of child groups too, as if the process had died: none of them runs another step.

@@ -14,6 +14,7 @@ use super::campaign::Campaign;
 use super::keeper::{keep, run_out};
 use super::term::Term;
 use crate::backoff::Backoff;
+use crate::freeze::Gate;
 use crate::metrics::{LeaderMetrics, Metrics};
 use crate::trouble::Trouble;
 
@@ -94,7 +95,7 @@ impl Elector {
         self.metrics.leading();
         // A task of its own, so that keepalives do not wait for whatever `lead` does; aborted when dropped.
         let mut keeper = JoinSet::new();
-        keeper.spawn(keep(Arc::clone(&self.campaign.kv), term.clone()));
+        keeper.spawn(Gate::current().guard(keep(Arc::clone(&self.campaign.kv), term.clone())));
         {
             let mut leading = pin!(lead(term.clone()));
             let end = tokio::select! {
