@@ -18,7 +18,7 @@ use crate::cluster::plan::invalid_documents;
 use crate::host::plan::{not_schedulable, undeclared};
 use crate::reports::{Inner, Reports};
 use crate::subnet::plan::Room;
-use crate::world::{Connection, HostEntry, Server, ServerTrouble, World, WorldCell};
+use crate::world::{Connection, HostEntry, Server, ServerTrouble, Tally, World, WorldCell};
 
 /// Shows the world and the reports of the present term. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -237,18 +237,18 @@ impl Families {
     }
 
     fn fill_addresses(&self, world: &World) {
-        let (mut taken, mut quarantined) = (0_u64, 0_u64);
+        let mut all = Tally::default();
         let mut rooms = BTreeMap::from(Room::ALL.map(|room| (room, 0)));
         for (_, subnet) in world.subnets() {
-            taken += subnet.addresses.taken();
-            quarantined += subnet.addresses.quarantined();
+            let Tally { used, quarantined } = subnet.addresses.tally();
+            all = Tally { used: all.used + used, quarantined: all.quarantined + quarantined };
             if let Some(room) = Room::of_subnet(subnet) {
                 *rooms.entry(room).or_default() += 1;
             }
         }
         // What is free is not summed: one IPv6 subnet would hide all others.
-        set(&self.addresses, &["used"], number(taken.saturating_sub(quarantined)));
-        set(&self.addresses, &["quarantined"], number(quarantined));
+        set(&self.addresses, &["used"], number(all.used));
+        set(&self.addresses, &["quarantined"], number(all.quarantined));
         for (room, value) in rooms {
             set(&self.subnets, &[room.as_str()], number(value));
         }

@@ -8,7 +8,7 @@ use lochness_api::status::{GuestStatus, Phase, Placement};
 use lochness_api::{
     FwGroupId, GuestId, HypervisorId, Id, ImageId, Mac, NetworkId, Prefix, SubnetId,
 };
-use lochness_kv::{Event, KeyValue};
+use lochness_kv::{Event, KeyValue, LeaseId};
 use rustc_hash::FxHashMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -45,6 +45,16 @@ impl TestWorld {
     }
 
     pub(crate) fn put(&mut self, key: &Key, value: impl Into<Vec<u8>>) -> i64 {
+        self.put_leased(key, value, None)
+    }
+
+    /// Puts a key that goes with its lease.
+    pub(crate) fn put_leased(
+        &mut self,
+        key: &Key,
+        value: impl Into<Vec<u8>>,
+        lease: Option<LeaseId>,
+    ) -> i64 {
         self.revision += 1;
         let key = Prefix::default().key(key);
         let created = *self.created.entry(key.clone()).or_insert(self.revision);
@@ -54,7 +64,7 @@ impl TestWorld {
             create_revision: created,
             mod_revision: self.revision,
             version: 1,
-            lease: None,
+            lease,
         };
         self.world.apply(&[Event::Put(kv)], self.revision, &mut self.changes);
         self.revision

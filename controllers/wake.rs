@@ -50,6 +50,10 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
         Change::Everything => wake_everything(world, queues),
         Change::Guest(id) => {
             wake_guest(world, *id, queues);
+            // Whether it has what its subnet gives is judged by what it asks for.
+            if let Some(placement) = world.guest(*id).and_then(|entry| entry.placement()) {
+                queues.subnet.add(placement.subnet);
+            }
             queues.cluster.add(());
         }
         Change::GuestStatus(id) => {

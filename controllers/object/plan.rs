@@ -34,6 +34,9 @@ pub(super) fn status(world: &World, key: &ObjectKey, wall: Timestamp) -> Option<
     } else if let Some(elder) = name_taken_by(world, key) {
         let message = format!("{kind} {elder} had the name first");
         conditions.no(ConditionType::Valid, Reason::NameTaken, message);
+    } else if let Some(doubt) = object.doubts.first() {
+        let message = format!("{}: {}; it is as if it were not given", doubt.field, doubt.reason);
+        conditions.no(ConditionType::Valid, Reason::Invalid, message);
     } else {
         conditions.yes(ConditionType::Valid, Reason::Accepted, "");
     }

@@ -44,6 +44,16 @@ fn every_fault_of_a_document_is_told() {
 }
 
 #[test]
+fn a_word_that_is_not_understood_in_a_network_is_told_and_the_network_goes_on() {
+    let mut world = TestWorld::new();
+    world.put_json(&Key::Network(id(1)), &json!({"metadata": {"place": "evenly"}}));
+    let (reason, message) = reason(&world, Kind::Network, 1, ConditionType::Valid);
+    assert_eq!(reason, Reason::Invalid);
+    assert!(message.starts_with("metadata.place: must be `fill`"), "{message}");
+    assert!(look(&world, Kind::Network, 1).unwrap().observed.is_some(), "it is understood");
+}
+
+#[test]
 fn the_second_of_a_name_is_told_who_was_first() {
     let mut world = TestWorld::new();
     for number in [2, 1] {

@@ -1,15 +1,20 @@
-//! Which subnets a guest may use, and which address it gets there.
+//! Which subnets a guest may use, in which order, and which address it gets there.
+//!
+//! Guarantees: no address is offered that a status, an open commit or a listed guest has anywhere in the network, or a
+//! reservation in a subnet that has the address. A search walks over runs of taken addresses, never over the
+//! addresses in them.
 
+use std::cmp::{Ordering, Reverse};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use lochness_api::document::{Guest, Subnet};
+use lochness_api::document::{Guest, Subnet, SubnetChoice};
 use lochness_api::status::Reason;
-use lochness_api::{GuestId, SubnetId};
+use lochness_api::{GuestId, NetworkId, SubnetId};
 
 use super::filter::Fleet;
-use super::refusal::{Refusal, holder};
-use crate::world::successor;
+use super::refusal::{Refusal, holder, some_of};
+use crate::world::{Reservation, successor};
 
 /// A subnet in which the guest can have an address, and the address.
 #[derive(Debug, Clone)]
@@ -19,14 +24,14 @@ pub(super) struct Offer {
     pub(super) ip: IpAddr,
 }
 
+/// A subnet with its document.
+pub(super) type Choice = (SubnetId, Arc<Subnet>);
+
 /// The subnets that a document allows: the one that it names, or those of its network, by id.
 ///
 /// # Errors
 /// What is missing.
-pub(super) fn allowed(
-    fleet: Fleet<'_>,
-    document: &Guest,
-) -> Result<Vec<(SubnetId, Arc<Subnet>)>, Refusal> {
+pub(super) fn allowed(fleet: Fleet<'_>, document: &Guest) -> Result<Vec<Choice>, Refusal> {
     if let Some(id) = document.subnet {
         let subnet = valid_subnet(fleet, id)?;
         if let Some(network) = document.network
@@ -35,8 +40,10 @@ pub(super) fn allowed(
             return Err(Refusal::Reference {
                 reason: Reason::SubnetNotInNetwork,
                 message: format!(
-                    "subnet {id} belongs to network {}, the guest asks for network {network}",
-                    subnet.network
+                    "{} belongs to {}, the guest asks for {}",
+                    fleet.world.subnet_words(id),
+                    fleet.world.network_words(subnet.network),
+                    fleet.world.network_words(network),
                 ),
             });
         }
@@ -66,13 +73,79 @@ pub(super) fn allowed(
     if subnets.is_empty() {
         return Err(Refusal::Reference {
             reason: Reason::SubnetMissing,
-            message: format!("network {network} has no valid subnet"),
+            message: format!("{} has no valid subnet", fleet.world.network_words(network)),
         });
     }
     Ok(subnets)
 }
 
-/// One offer a subnet that has one for the guest: the wished address, or the lowest that is free.
+/// Of the allowed subnets those that take new guests, the preferred first.
+///
+/// # Errors
+/// What is missing, or which other subnet is in the way.
+pub(super) fn eligible(fleet: Fleet<'_>, document: &Guest) -> Result<Vec<Choice>, Refusal> {
+    let allowed = allowed(fleet, document)?;
+    let overlap = |id: SubnetId| fleet.world.overlapped_by(id);
+    let refused = allowed.iter().find_map(|(id, _)| Some((*id, overlap(*id)?)));
+    let mut subnets = allowed;
+    subnets.retain(|(id, _)| overlap(*id).is_none());
+    match (refused, subnets.first()) {
+        (Some((id, elder)), None) => Err(Refusal::Reference {
+            reason: Reason::SubnetsOverlap,
+            message: format!(
+                "{} overlaps {}, which was there first, and takes no new guests",
+                fleet.world.subnet_words(id),
+                fleet.world.subnet_words(elder),
+            ),
+        }),
+        (_, Some((_, first))) => {
+            let network = first.network;
+            sort(fleet, network, &mut subnets);
+            Ok(subnets)
+        }
+        (None, None) => Ok(subnets),
+    }
+}
+
+/// Puts the subnets of one network into the order in which they are used.
+fn sort(fleet: Fleet<'_>, network: NetworkId, subnets: &mut [Choice]) {
+    if subnets.len() < 2 {
+        return;
+    }
+    let rank = |(id, subnet): &Choice| {
+        let name = subnet.metadata.name().unwrap_or_default().to_owned();
+        (Reverse(subnet.metadata.priority()), name, *id)
+    };
+    subnets.sort_by_cached_key(rank);
+    let declared = fleet.world.network(network).and_then(|declared| declared.understood.as_ref());
+    let choice = declared.and_then(|network| network.subnet_choice().ok()).unwrap_or_default();
+    match choice {
+        SubnetChoice::Fill => {}
+        SubnetChoice::Spread => {
+            let used = |(id, subnet): &Choice| {
+                let taken = fleet.world.subnet(*id).map_or(0, |it| it.addresses.inside().total());
+                (taken + fleet.claims.addresses_of(*id), subnet.capacity())
+            };
+            subnets.sort_by(|one, other| compare_shares(used(one), used(other)));
+        }
+    }
+}
+
+/// Compares two shares `part / whole` exactly, also those of ranges that hold more addresses than floats tell apart.
+fn compare_shares(one: (u64, u128), other: (u64, u128)) -> Ordering {
+    product(one.0, other.1).cmp(&product(other.0, one.1))
+}
+
+/// The product in full: what exceeds 64 bits, and the 64 bits below.
+fn product(a: u64, b: u128) -> (u128, u64) {
+    const LOW: u128 = u64::MAX as u128;
+    let low = u128::from(a) * (b & LOW);
+    let high = u128::from(a) * (b >> 64) + (low >> 64);
+    (high, u64::try_from(low & LOW).expect("the upper bits are cut off"))
+}
+
+/// One offer a subnet that has one for the guest: the wished address, one that is reserved for it already, or the lowest
+/// that is free.
 ///
 /// # Errors
 /// Why no subnet has one.
@@ -80,7 +153,7 @@ pub(super) fn offers(
     fleet: Fleet<'_>,
     guest: GuestId,
     wish: Option<IpAddr>,
-    subnets: &[(SubnetId, Arc<Subnet>)],
+    subnets: &[Choice],
 ) -> Result<Vec<Offer>, Refusal> {
     if let Some(ip) = wish {
         return wished(fleet, guest, ip, subnets).map(|offer| vec![offer]);
@@ -88,12 +161,16 @@ pub(super) fn offers(
     let offers: Vec<_> = subnets
         .iter()
         .filter_map(|(id, subnet)| {
-            let ip = lowest_free(fleet, guest, *id, subnet)?;
+            let ip = reserved(fleet, guest, *id, subnet)
+                .or_else(|| lowest_free(fleet, guest, *id, subnet))?;
             Some(Offer { id: *id, subnet: Arc::clone(subnet), ip })
         })
         .collect();
     if offers.is_empty() {
-        return Err(Refusal::NoAddressFree { subnets: subnets.len() });
+        let words = |(id, subnet): &Choice| {
+            format!("{} {}-{}", fleet.world.subnet_words(*id), subnet.start, subnet.end)
+        };
+        return Err(Refusal::NoAddressFree { subnets: subnets.iter().map(words).collect() });
     }
     Ok(offers)
 }
@@ -102,51 +179,109 @@ fn wished(
     fleet: Fleet<'_>,
     guest: GuestId,
     ip: IpAddr,
-    subnets: &[(SubnetId, Arc<Subnet>)],
+    subnets: &[Choice],
 ) -> Result<Offer, Refusal> {
     let not_usable = |why: String| Refusal::AddressNotUsable { ip, why };
-    let Some((id, subnet)) = subnets.iter().find(|(_, subnet)| subnet.cidr.contains(ip)) else {
-        return Err(not_usable(format!(
-            "it lies in none of the {} subnets that the guest may use",
-            subnets.len()
-        )));
+    // Of two parts of one range, the one that gives this address to guests.
+    let holds = |(_, subnet): &&Choice| subnet.cidr.contains(ip);
+    let found = subnets.iter().find(|(_, subnet)| subnet.contains(ip));
+    let Some((id, subnet)) = found.or_else(|| subnets.iter().find(holds)) else {
+        let ranges: Vec<_> = subnets.iter().map(|(_, subnet)| subnet.cidr.to_string()).collect();
+        let ranges = some_of(&ranges);
+        return Err(not_usable(format!("it lies in no subnet that the guest may use ({ranges})")));
     };
+    let words = fleet.world.subnet_words(*id);
     if !subnet.is_assignable(ip) {
-        return Err(not_usable(format!(
-            "it is the network's, the broadcast or the gateway address of {}",
-            subnet.cidr
-        )));
+        let what = if Some(ip) == subnet.gateway {
+            "gateway"
+        } else if ip == subnet.cidr.network() {
+            "network"
+        } else {
+            "broadcast"
+        };
+        return Err(not_usable(format!("it is the {what} address of {words}, {}", subnet.cidr)));
     }
-    let entry = fleet.world.address(*id, ip);
-    if let Some(reservation) = entry.reservation {
-        return Err(Refusal::AddressTaken {
-            ip,
-            by: holder(reservation.holder, reservation.quarantined),
-        });
+    let neighbour = fleet.world.neighbours(*id).find_map(|(other, entry)| {
+        let declared = entry.declared()?;
+        let gives = declared.contains(ip) && !subnet.contains(ip);
+        (declared.gateway == Some(ip) || gives).then_some((other, declared.gateway == Some(ip)))
+    });
+    if let Some((other, is_gateway)) = neighbour {
+        let other = fleet.world.subnet_words(other);
+        return Err(not_usable(if is_gateway {
+            format!("it is the gateway of {other}")
+        } else {
+            format!("it is one of those that {other} gives to guests; ask for that subnet")
+        }));
     }
-    let other = entry
-        .placed
-        .filter(|holder| *holder != guest)
-        .or_else(|| used_by_another(fleet, guest, subnet, ip));
-    if let Some(other) = other {
-        return Err(Refusal::AddressTaken { ip, by: holder(Some(other), false) });
+    match taken_by(fleet, guest, *id, subnet, ip) {
+        None => Ok(Offer { id: *id, subnet: Arc::clone(subnet), ip }),
+        Some(Taken::By(by)) => Err(Refusal::AddressTaken { ip, by }),
+        Some(Taken::Claimed) => Err(Refusal::Claimed),
     }
-    if fleet.claims.has_address(*id, ip) {
-        let by = "another guest is just getting it".to_owned();
-        return Err(Refusal::AddressTaken { ip, by });
-    }
-    Ok(Offer { id: *id, subnet: Arc::clone(subnet), ip })
 }
 
-/// The lowest address that no reservation, status, open commit or listed guest has.
+/// Why an address cannot be had.
+enum Taken {
+    /// Says whose it is.
+    By(String),
+    /// An open commit will take it, or not.
+    Claimed,
+}
+
+/// Whether anybody but the guest itself has the address, in the subnet or in a neighbour.
+fn taken_by(
+    fleet: Fleet<'_>,
+    guest: GuestId,
+    id: SubnetId,
+    subnet: &Subnet,
+    ip: IpAddr,
+) -> Option<Taken> {
+    let world = fleet.world;
+    let guests = |guest: GuestId| format!("it is {}'s", world.guest_words(guest));
+    let is_other = |held: &Reservation| held.quarantined || held.holder != Some(guest);
+    let neighbours = world.neighbours(id).map(|(other, _)| other);
+    for at in std::iter::once(id).chain(neighbours) {
+        let entry = world.address(at, ip);
+        let other = entry.placed.filter(|placed| *placed != guest).map(guests);
+        let held = entry.reservation.filter(|held| at != id || is_other(held));
+        if let Some(by) = other.or_else(|| held.map(|held| holder(world, held))) {
+            return Some(Taken::By(by));
+        }
+    }
+    if let Some(other) = world.held_by_another(subnet.network, ip, guest) {
+        return Some(Taken::By(guests(other)));
+    }
+    if fleet.claims.has_address(Some(subnet.network), ip) {
+        return Some(Taken::Claimed);
+    }
+    used_by_another(fleet, guest, subnet, ip).map(|other| Taken::By(guests(other)))
+}
+
+/// An address that is reserved for the guest already, though it has no place yet: the original may have left one.
+fn reserved(fleet: Fleet<'_>, guest: GuestId, id: SubnetId, subnet: &Subnet) -> Option<IpAddr> {
+    let entry = fleet.world.guest(guest)?;
+    let own = entry.addresses.iter().filter(|(at, _)| *at == id).map(|(_, ip)| *ip);
+    let mut usable = own.filter(|ip| subnet.is_assignable(*ip));
+    usable.find(|ip| taken_by(fleet, guest, id, subnet, *ip).is_none())
+}
+
+/// The lowest address that nobody has.
 fn lowest_free(fleet: Fleet<'_>, guest: GuestId, id: SubnetId, subnet: &Subnet) -> Option<IpAddr> {
     let addresses = &fleet.world.subnet(id)?.addresses;
     let mut from = subnet.start;
     loop {
         let ip = addresses.first_free(subnet, Some(from))?;
-        let unclaimed = fleet.claims.first_unclaimed(id, ip)?;
-        if unclaimed != ip {
-            from = unclaimed;
+        let mut next = fleet.claims.first_unclaimed(subnet.network, ip)?;
+        next = next.max(fleet.world.first_unheld(subnet.network, ip)?);
+        for (_, entry) in fleet.world.neighbours(id) {
+            next = next.max(entry.addresses.first_untaken(ip)?);
+            if next == ip && entry.declared().is_some_and(|other| other.gateway == Some(ip)) {
+                next = successor(ip)?;
+            }
+        }
+        if next != ip {
+            from = next;
         } else if used_by_another(fleet, guest, subnet, ip).is_some() {
             from = successor(ip)?;
         } else {

@@ -7,14 +7,14 @@ use std::net::IpAddr;
 use lochness_agent::wire::{AgentGuest, Power};
 use lochness_api::document::{Guest, Resources};
 use lochness_api::status::{Phase, Placement};
-use lochness_api::{GuestId, HypervisorId, Mac, SubnetId};
+use lochness_api::{GuestId, HypervisorId, Mac, NetworkId, SubnetId};
 
-use super::address::{allowed, offers};
+use super::address::{allowed, eligible, offers};
 use super::filter::Fleet;
-use super::plan::{resources_of, vlans_of};
+use super::plan::{check_mac, resources_of, vlans_of};
 use super::refusal::{Refusal, holder};
 use crate::reports::ReportedGuest;
-use crate::world::{AddressEntry, GuestEntry};
+use crate::world::GuestEntry;
 
 /// What was found of a guest, and what is missing of its keys.
 #[derive(Debug, Clone)]
@@ -50,19 +50,22 @@ pub(super) fn adopt(
     let record = reported.map(|guest| &*guest.record);
     let (subnet, ip) = address_of(fleet, id, entry, document, hypervisor, reported)?;
     let held = fleet.world.address(subnet, ip);
-    check_holder(id, ip, held)?;
     let declared = fleet.world.subnet(subnet).and_then(|entry| entry.declared());
+    let network = declared.map(|subnet| subnet.network).or(document.network);
+    check_holder(fleet, id, subnet, network, ip)?;
     let host = fleet.world.host(hypervisor);
     let nic = record.and_then(|record| record.nics.first());
     let flavor = fleet.world.flavor(document.flavor).and_then(|declared| declared.valid());
+    let mac = mac_of(document, record);
+    check_mac(fleet, id, mac)?;
     let placement = Placement {
         hypervisor,
         subnet,
-        network: declared.map(|subnet| subnet.network).or(document.network),
+        network,
         ip,
         cidr: declared.map_or_else(|| ip.into(), |subnet| subnet.cidr),
         gateway: declared.and_then(|subnet| subnet.gateway),
-        mac: mac_of(document, record),
+        mac,
         bridge: nic
             .map(|nic| nic.network.clone())
             .filter(|bridge| !bridge.is_empty())
@@ -139,6 +142,12 @@ fn address_of(
         return Ok(found);
     }
     let subnets = allowed(fleet, document)?;
+    // Two parts of one range: the one that gives the address to guests.
+    for ip in used.iter().copied().chain(document.ip) {
+        if let Some((subnet, _)) = subnets.iter().find(|(_, subnet)| subnet.contains(ip)) {
+            return Ok((*subnet, ip));
+        }
+    }
     for ip in used.iter().copied().chain(document.ip) {
         if let Some((subnet, _)) = subnets.iter().find(|(_, subnet)| subnet.cidr.contains(ip)) {
             return Ok((*subnet, ip));
@@ -150,28 +159,47 @@ fn address_of(
         )));
     }
     let bridges = fleet.world.host(hypervisor).map(|host| &host.bridges);
+    let subnets = eligible(fleet, document)?;
     let mut free = offers(fleet, id, None, &subnets)?;
     free.retain(|offer| bridges.is_some_and(|bridges| bridges.contains_key(&offer.id)));
-    free.first()
-        .map(|offer| (offer.id, offer.ip))
-        .ok_or(Refusal::NoAddressFree { subnets: subnets.len() })
+    free.first().map(|offer| (offer.id, offer.ip)).ok_or_else(|| {
+        let words = subnets.iter().map(|(id, _)| fleet.world.subnet_words(*id));
+        Refusal::NoAddressFree { subnets: words.collect() }
+    })
 }
 
-fn check_holder(id: GuestId, ip: IpAddr, held: AddressEntry) -> Result<(), Refusal> {
-    let other = held
-        .reservation
-        .filter(|reservation| reservation.quarantined || reservation.holder != Some(id))
-        .map(|reservation| holder(reservation.holder, reservation.quarantined))
-        .or_else(|| {
-            let placed = held.placed.filter(|placed| *placed != id)?;
-            Some(holder(Some(placed), false))
-        });
-    match other {
-        None => Ok(()),
-        Some(by) => Err(Refusal::AdoptionConflict(format!(
-            "it has address {ip}, but {by}: give one of the two another address"
-        ))),
+/// Whether the address is another's, in the subnet or in one that has the same addresses.
+fn check_holder(
+    fleet: Fleet<'_>,
+    id: GuestId,
+    subnet: SubnetId,
+    network: Option<NetworkId>,
+    ip: IpAddr,
+) -> Result<(), Refusal> {
+    let world = fleet.world;
+    let neighbours = world.neighbours(subnet).map(|(other, _)| other);
+    for at in std::iter::once(subnet).chain(neighbours) {
+        let held = world.address(at, ip);
+        let reserved = held
+            .reservation
+            .filter(|it| it.quarantined || it.holder != Some(id))
+            .map(|it| holder(world, it));
+        let placed = held.placed.filter(|placed| *placed != id);
+        let placed = placed.map(|placed| format!("it is {}'s", world.guest_words(placed)));
+        if let Some(by) = reserved.or(placed) {
+            return Err(Refusal::AdoptionConflict(format!(
+                "it has address {ip}, but {by}: give one of the two another address"
+            )));
+        }
     }
+    let Some(network) = network else { return Ok(()) };
+    if let Some(other) = world.held_by_another(network, ip, id) {
+        let by = world.guest_words(other);
+        return Err(Refusal::AdoptionConflict(format!(
+            "it has address {ip}, but it is {by}'s: give one of the two another address"
+        )));
+    }
+    if fleet.claims.has_address(Some(network), ip) { Err(Refusal::Claimed) } else { Ok(()) }
 }
 
 fn mac_of(document: &Guest, record: Option<&AgentGuest>) -> Mac {

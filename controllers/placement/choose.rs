@@ -1,15 +1,18 @@
-//! Which of the hosts that fit: the one that stays emptiest, a random one among equals.
+//! Which of the hosts that fit: one that reaches the preferred subnet; of these the one that stays emptiest, a random one
+//! among equals.
 //!
 //! A small fleet is looked at whole. Of a large one, as many hosts that fit as [`ENOUGH`] are drawn at random: the best of
-//! these is within a few percent of the best of all, and the cost does not grow with the fleet. That nothing fits is only
-//! ever said after looking at every host.
+//! these is within a few percent of the best of all, and the cost does not grow with the fleet. That nothing fits, or
+//! nothing that reaches the preferred subnet, is only ever said after looking at every host.
+
+use std::cmp::Reverse;
 
 use lochness_api::document::Resources;
 use rand::{Rng, RngExt};
 
 use super::filter::{Candidate, Fleet, Need, Rejections};
 
-/// So many fitting hosts are compared.
+/// So many fitting hosts that reach the preferred subnet are compared.
 const ENOUGH: usize = 32;
 /// Shares of a resource are compared in steps of one in so many, so that "equal" means about equal.
 const STEPS: u64 = 1_000;
@@ -33,7 +36,7 @@ pub(super) fn choose<'a>(
         });
     }
     let hosts = fleet.world.hosts();
-    let mut best: Option<(u64, Candidate<'a>)> = None;
+    let mut best: Option<(Score, Candidate<'a>)> = None;
     let mut rejections = Rejections::default();
     let (mut found, mut equals) = (0, 1_u32);
     for position in random_order(hosts.len(), random) {
@@ -58,7 +61,7 @@ pub(super) fn choose<'a>(
                         best = Some((score, candidate));
                     }
                 }
-                found += 1;
+                found += usize::from(candidate.rank == 0);
                 if found == ENOUGH {
                     break;
                 }
@@ -68,8 +71,15 @@ pub(super) fn choose<'a>(
     best.map(|(_, candidate)| candidate).ok_or(rejections)
 }
 
-/// How empty the host stays: the mean of the free shares, in steps. More is better.
-fn score(candidate: &Candidate<'_>) -> u64 {
+/// The subnet first, then how empty the host stays. More is better.
+type Score = (Reverse<usize>, u64);
+
+fn score(candidate: &Candidate<'_>) -> Score {
+    (Reverse(candidate.rank), emptiness(candidate))
+}
+
+/// How empty the host stays: the mean of the free shares, in steps.
+fn emptiness(candidate: &Candidate<'_>) -> u64 {
     let share = |left: u64, of: u64| (left.saturating_mul(STEPS)).checked_div(of).unwrap_or(STEPS);
     let Resources { memory, disk, cpu } = candidate.allocatable;
     (share(candidate.left.memory, memory)

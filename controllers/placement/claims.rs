@@ -1,16 +1,17 @@
-//! What open commits will use: resources, addresses, places in anti-affinity sets.
+//! What open commits will use: resources, addresses, hardware addresses, places in anti-affinity sets.
 //!
 //! A claim stands from the plan until the view shows what became of its commit. For a moment after that both the view and
-//! the claim count it: that errs on the safe side.
+//! the claim count it: that errs on the safe side. No plan claims an address or a hardware address that is claimed already,
+//! so one claim ends without another one's.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lochness_api::document::Resources;
-use lochness_api::{HypervisorId, SubnetId};
+use lochness_api::{HypervisorId, Mac, NetworkId, SubnetId};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::world::range_set::RangeSet;
 use crate::world::{address_number, number_address};
@@ -25,7 +26,10 @@ pub(super) struct Planner {
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     hosts: FxHashMap<HypervisorId, Resources>,
-    addresses: FxHashMap<SubnetId, RangeSet>,
+    addresses: FxHashMap<Option<NetworkId>, RangeSet>,
+    /// How many of them are of a subnet.
+    subnets: FxHashMap<SubnetId, u64>,
+    macs: FxHashSet<Mac>,
     sets: FxHashMap<(Box<str>, HypervisorId), u32>,
 }
 
@@ -34,8 +38,11 @@ pub(super) struct Claims {
 pub(super) struct Claim {
     pub(super) hypervisor: HypervisorId,
     pub(super) resources: Resources,
+    /// Addresses are claimed for the whole network: its subnets may have them in common, or come to.
+    pub(super) network: Option<NetworkId>,
     pub(super) subnet: SubnetId,
     pub(super) ip: IpAddr,
+    pub(super) mac: Mac,
     pub(super) set: Option<Box<str>>,
 }
 
@@ -45,19 +52,29 @@ impl Claims {
         self.hosts.get(&host).copied().unwrap_or_default()
     }
 
-    /// Whether an open commit will take the address.
-    pub(super) fn has_address(&self, subnet: SubnetId, ip: IpAddr) -> bool {
-        self.addresses.get(&subnet).is_some_and(|taken| taken.contains(address_number(ip)))
+    /// Whether an open commit will take the address in the network.
+    pub(super) fn has_address(&self, network: Option<NetworkId>, ip: IpAddr) -> bool {
+        self.addresses.get(&network).is_some_and(|taken| taken.contains(address_number(ip)))
     }
 
-    /// The first address at or above `ip` that no open commit will take.
-    pub(super) fn first_unclaimed(&self, subnet: SubnetId, ip: IpAddr) -> Option<IpAddr> {
-        match self.addresses.get(&subnet) {
+    /// The first address at or above `ip` that no open commit will take in the network.
+    pub(super) fn first_unclaimed(&self, network: NetworkId, ip: IpAddr) -> Option<IpAddr> {
+        match self.addresses.get(&Some(network)) {
             None => Some(ip),
             Some(taken) => {
-                taken.first_absent(address_number(ip)).map(|number| number_address(number, ip))
+                taken.first_absent(address_number(ip)).and_then(|number| number_address(number, ip))
             }
         }
+    }
+
+    /// How many addresses of a subnet open commits will take.
+    pub(super) fn addresses_of(&self, subnet: SubnetId) -> u64 {
+        self.subnets.get(&subnet).copied().unwrap_or(0)
+    }
+
+    /// Whether an open commit will give the hardware address to a guest.
+    pub(super) fn has_mac(&self, mac: Mac) -> bool {
+        self.macs.contains(&mac)
     }
 
     /// Whether an open commit will place a guest of the set on the host.
@@ -68,7 +85,9 @@ impl Claims {
     fn insert(&mut self, claim: &Claim) {
         let used = self.hosts.entry(claim.hypervisor).or_default();
         *used = used.saturating_add(claim.resources);
-        self.addresses.entry(claim.subnet).or_default().insert(address_number(claim.ip));
+        self.addresses.entry(claim.network).or_default().insert(address_number(claim.ip));
+        *self.subnets.entry(claim.subnet).or_default() += 1;
+        self.macs.insert(claim.mac);
         if let Some(set) = &claim.set {
             *self.sets.entry((set.clone(), claim.hypervisor)).or_default() += 1;
         }
@@ -81,12 +100,19 @@ impl Claims {
                 self.hosts.remove(&claim.hypervisor);
             }
         }
-        if let Some(taken) = self.addresses.get_mut(&claim.subnet) {
+        if let Some(taken) = self.addresses.get_mut(&claim.network) {
             taken.remove(address_number(claim.ip));
             if taken.len() == 0 {
-                self.addresses.remove(&claim.subnet);
+                self.addresses.remove(&claim.network);
             }
         }
+        if let Some(count) = self.subnets.get_mut(&claim.subnet) {
+            *count -= 1;
+            if *count == 0 {
+                self.subnets.remove(&claim.subnet);
+            }
+        }
+        self.macs.remove(&claim.mac);
         if let Some(set) = &claim.set {
             let key = (set.clone(), claim.hypervisor);
             if let Some(count) = self.sets.get_mut(&key) {

@@ -85,7 +85,8 @@ pub(super) struct Fleet<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate<'a> {
     pub(super) host: &'a HostEntry,
-    pub(super) subnet: SubnetId,
+    /// Which of the subnets in [`Need`] it is: 0 is the preferred one.
+    pub(super) rank: usize,
     pub(super) bridge: &'a str,
     /// What would be free after the placement.
     pub(super) left: Resources,
@@ -117,10 +118,11 @@ impl<'a> Fleet<'a> {
         if need.fwgroup.is_some() && !keeps_groups(host, self.reports.host(host.id)) {
             return Err(Filter::Firewall);
         }
-        let (subnet, bridge) = need
+        let (rank, bridge) = need
             .subnets
             .iter()
-            .find_map(|subnet| Some((*subnet, host.bridges.get(subnet)?.as_str())))
+            .enumerate()
+            .find_map(|(rank, subnet)| Some((rank, host.bridges.get(subnet)?.as_str())))
             .ok_or(Filter::Subnet)?;
         let allocatable = host.allocatable(self.world.config());
         let free = self.free(host, allocatable);
@@ -137,7 +139,7 @@ impl<'a> Fleet<'a> {
             return Err(Filter::AntiAffinity);
         }
         let left = free.saturating_sub(need.resources);
-        Ok(Candidate { host, subnet, bridge, left, allocatable })
+        Ok(Candidate { host, rank, bridge, left, allocatable })
     }
 
     fn check_state(&self, host: &HostEntry) -> Result<(), Filter> {

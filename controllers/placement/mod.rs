@@ -18,6 +18,7 @@ mod tests;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use lochness_api::job::{Job, JobAction, JobStatus};
@@ -39,6 +40,9 @@ use crate::context::Context;
 use crate::pace::{Pace, differs_in_words_only};
 use crate::world::{GuestEntry, World};
 
+/// A guest that needs what an open commit may take is planned again after this long.
+const CLAIM_PATIENCE: Duration = Duration::from_millis(100);
+
 /// The placement loop.
 pub struct PlacementReconciler {
     context: Context,
@@ -50,7 +54,13 @@ pub struct PlacementReconciler {
 /// A decision, made ready to be carried out without looking at the world again.
 enum Step {
     Nothing,
-    Commit { commit: Commit, claim: Option<ClaimGuard>, place: Option<Place> },
+    /// Another commit decides; it is seldom open for long.
+    Later,
+    Commit {
+        commit: Commit,
+        claim: Option<ClaimGuard>,
+        place: Option<Place>,
+    },
 }
 
 /// Where a guest has its place, for the log.
@@ -87,13 +97,14 @@ impl PlacementReconciler {
         let Some(entry) = world.guest(id) else { return Step::Nothing };
         match decision {
             Decision::Leave => Step::Nothing,
+            Decision::Later => Step::Later,
             Decision::Forget => Step::commit(self.forget(id, entry)),
             Decision::Place(placement) => {
                 let job = random_job_id(&mut planner.random);
                 let claim = claim(&placement, entry);
                 let place = Place { host: claim.hypervisor, ip: claim.ip, adopted: false };
                 // Claimed last: a claim that is dropped by a panic here would wait for the lock that is held.
-                let commit = self.place(id, entry, *placement, job);
+                let commit = self.place(id, &world, entry, *placement, job);
                 let claim = Some(planner.claim(claim, &self.planner));
                 Step::Commit { commit, claim, place: Some(place) }
             }
@@ -125,8 +136,18 @@ impl PlacementReconciler {
             || self.messages.take(id, self.context.settings.message_interval).is_ok()
     }
 
-    fn place(&self, id: GuestId, entry: &GuestEntry, placement: Placement, job: JobId) -> Commit {
+    fn place(
+        &self,
+        id: GuestId,
+        world: &World,
+        entry: &GuestEntry,
+        placement: Placement,
+        job: JobId,
+    ) -> Commit {
         let hypervisor = placement.hypervisor;
+        // Absent, or this guest's own already.
+        let reserved = world.address(placement.subnet, placement.ip).reservation;
+        let reserved = reserved.map_or(0, |reservation| reservation.mod_revision);
         let address = self.context.key(&Key::Address(placement.subnet, placement.ip));
         let index = self.context.key(&Key::Placement(hypervisor, id));
         let job_key = self.context.key(&Key::Job(job));
@@ -147,7 +168,7 @@ impl PlacementReconciler {
         };
         let mut commit = self.write_status(id, entry, &status);
         commit.compares.extend([
-            Compare::absent(address.clone()),
+            Compare::ModRevision(address.clone().into(), reserved),
             Compare::absent(index.clone()),
             Compare::absent(job_key.clone()),
         ]);
@@ -222,6 +243,7 @@ impl Reconciler for PlacementReconciler {
     async fn reconcile(&self, id: &GuestId) -> Result<Outcome, ReconcileError> {
         match self.step(*id) {
             Step::Nothing => Ok(Outcome::unchanged()),
+            Step::Later => Ok(Outcome::unchanged().after(CLAIM_PATIENCE)),
             Step::Commit { commit, claim, place } => {
                 self.context.commits.commit(commit).await?;
                 drop(claim);
@@ -238,8 +260,10 @@ fn claim(placement: &Placement, entry: &GuestEntry) -> Claim {
     Claim {
         hypervisor: placement.hypervisor,
         resources: placement.resources,
+        network: placement.network,
         subnet: placement.subnet,
         ip: placement.ip,
+        mac: placement.mac,
         set: entry.understood().and_then(|document| document.metadata.set()).map(Into::into),
     }
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use lochness_api::document::{Flavor, Guest, Resources, VlanTag};
 use lochness_api::status::{Placement, Reason};
-use lochness_api::{GuestId, Kind, SubnetId};
+use lochness_api::{GuestId, Kind, Mac, SubnetId};
 use rand::Rng;
 
-use super::address::{Offer, allowed, invalid, missing, offers};
+use super::address::{Offer, eligible, invalid, missing, offers};
 use super::adopt::{Adoption, adopt, is_somewhere};
 use super::choose::choose;
 use super::filter::{Fleet, Need};
 use super::refusal::Refusal;
 use crate::context::Hold;
-use crate::world::GuestEntry;
+use crate::world::{GuestEntry, MacHolder};
 
 /// What to do about one guest.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub(super) enum Decision {
     Adopt(Box<Adoption>),
     /// Say why it is not placed.
     Refuse(Refusal),
+    /// An open commit decides whether it can have what it needs: plan again in a moment.
+    Later,
 }
 
 /// Decides about one guest.
@@ -48,6 +50,7 @@ pub(super) fn plan(
     }
     match decide(fleet, id, entry, hold, random) {
         Ok(decision) => decision,
+        Err(Refusal::Claimed) => Decision::Later,
         Err(refusal) => Decision::Refuse(refusal),
     }
 }
@@ -74,8 +77,13 @@ fn decide(
     }
     let flavor = flavor_of(fleet, document)?;
     let vlans = vlans_of(fleet, document)?;
-    let subnets = allowed(fleet, document)?;
-    let offers = offers(fleet, id, document.ip, &subnets)?;
+    check_mac(fleet, id, document.effective_mac())?;
+    let subnets = eligible(fleet, document)?;
+    let mut offers = offers(fleet, id, document.ip, &subnets)?;
+    // A subnet that no host reaches would make every plan look at all hosts in vain.
+    if offers.iter().any(|offer| fleet.world.is_bridged(offer.id)) {
+        offers.retain(|offer| fleet.world.is_bridged(offer.id));
+    }
     let ids: Vec<SubnetId> = offers.iter().map(|offer| offer.id).collect();
     let need = Need {
         guest: id,
@@ -88,10 +96,7 @@ fn decide(
     };
     let candidate = choose(fleet, &need, random)
         .map_err(|rejections| Refusal::NoHostFits { need: need.resources, rejections })?;
-    let offer = offers
-        .iter()
-        .find(|offer| offer.id == candidate.subnet)
-        .expect("a candidate's subnet is one of those that were offered");
+    let offer = offers.get(candidate.rank).expect("a rank counts the subnets that were offered");
     Ok(Decision::Place(Box::new(placement(
         document,
         &flavor,
@@ -131,6 +136,23 @@ fn flavor_of(fleet: Fleet<'_>, document: &Guest) -> Result<Arc<Flavor>, Refusal>
         (Some(fault), _) => Err(invalid(Reason::FlavorMissing, "flavor", &id, fault)),
         (None, None) => Err(missing(Reason::FlavorMissing, "flavor", &id)),
     }
+}
+
+/// Whether the guest can have the hardware address: nobody has it, and nobody asked for it earlier.
+pub(super) fn check_mac(fleet: Fleet<'_>, id: GuestId, mac: Mac) -> Result<(), Refusal> {
+    let by = match fleet.world.mac_taken_by(mac, id) {
+        Some(MacHolder::Placed(other)) => {
+            let other = fleet.world.guest_words(other);
+            format!("it is {other}'s: give one of the two another `mac`")
+        }
+        Some(MacHolder::AskedEarlier(other)) => {
+            let other = fleet.world.guest_words(other);
+            format!("{other} asked for it earlier: give one of the two another `mac`")
+        }
+        None if fleet.claims.has_mac(mac) => return Err(Refusal::Claimed),
+        None => return Ok(()),
+    };
+    Err(Refusal::MacTaken { mac, by })
 }
 
 /// The tags of the guest's VLAN group; empty without one, which agents read as `[1]`.

@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use lochness_api::GuestId;
+use lochness_api::Mac;
 use lochness_api::document::Resources;
 use lochness_api::status::Reason;
 
 use super::filter::Rejections;
+use crate::world::{Reservation, World};
 
 /// Why a guest is not placed now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,13 @@ pub(super) enum Refusal {
         /// The name.
         name: String,
         /// Who bears it.
+        by: String,
+    },
+    /// Another guest has the hardware address.
+    MacTaken {
+        /// The hardware address.
+        mac: Mac,
+        /// Who has it, and what may be done.
         by: String,
     },
     /// Somebody paused the guest or the cluster.
@@ -46,10 +54,12 @@ pub(super) enum Refusal {
         /// Who has it.
         by: String,
     },
+    /// An open commit will take what the guest needs, or not: nobody knows yet.
+    Claimed,
     /// No subnet has a free address left.
     NoAddressFree {
-        /// How many subnets were looked at.
-        subnets: usize,
+        /// The subnets that were looked at, for people.
+        subnets: Vec<String>,
     },
     /// No host passed all filters.
     NoHostFits {
@@ -67,11 +77,13 @@ impl Refusal {
         match self {
             Self::Invalid(_) => Reason::Invalid,
             Self::NameTaken { .. } => Reason::NameTaken,
+            Self::MacTaken { .. } => Reason::MacTaken,
             Self::Paused(_) => Reason::Paused,
             Self::Held(_) => Reason::Held,
             Self::Reference { reason, .. } => *reason,
             Self::AddressNotUsable { .. } => Reason::AddressNotUsable,
             Self::AddressTaken { .. } => Reason::AddressTaken,
+            Self::Claimed => Reason::Waiting,
             Self::NoAddressFree { .. } => Reason::NoAddressFree,
             Self::NoHostFits { .. } => Reason::NoHostFits,
             Self::AdoptionConflict(_) => Reason::AdoptionConflict,
@@ -80,7 +92,7 @@ impl Refusal {
 
     /// Whether the document itself is at fault.
     pub(super) fn is_invalid_document(&self) -> bool {
-        matches!(self, Self::Invalid(_) | Self::NameTaken { .. })
+        matches!(self, Self::Invalid(_) | Self::NameTaken { .. } | Self::MacTaken { .. })
     }
 
     pub(super) fn message(&self) -> String {
@@ -89,14 +101,21 @@ impl Refusal {
             Self::NameTaken { name, by } => {
                 format!("the name {name:?} is guest {by}'s, which was there first: choose another")
             }
+            Self::MacTaken { mac, by } => format!("cannot have hardware address {mac}: {by}"),
             Self::Paused(what) => format!("paused: {what}"),
             Self::Held(why) => format!("the operator holds: {why}"),
             Self::Reference { message, .. } => message.clone(),
             Self::AddressNotUsable { ip, why } => format!("cannot have address {ip}: {why}"),
             Self::AddressTaken { ip, by } => format!("cannot have address {ip}: {by}"),
-            Self::NoAddressFree { subnets } => {
-                format!("no address is free in any of {subnets} subnets")
-            }
+            Self::Claimed => "another guest is just getting what it asks for".to_owned(),
+            Self::NoAddressFree { subnets } => match &subnets[..] {
+                [subnet] => format!("no address is free in {subnet}"),
+                several => format!(
+                    "no address is free in any of {} subnets: {}",
+                    several.len(),
+                    some_of(several)
+                ),
+            },
             Self::NoHostFits { need, rejections } => no_host_fits(*need, rejections),
         }
     }
@@ -116,13 +135,36 @@ fn no_host_fits(need: Resources, rejections: &Rejections) -> String {
     text
 }
 
-/// Who stands in the way of a wished address, for people.
-pub(super) fn holder(guest: Option<GuestId>, quarantined: bool) -> String {
-    match (guest, quarantined) {
-        (Some(guest), true) => {
-            format!("it was guest {guest}'s until a moment ago and is in quarantine")
+/// A list for people, cut where it gets long.
+pub(super) fn some_of(items: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = items[..items.len().min(SHOWN)].join(", ");
+    match items.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Who stands in the way of an address, for people.
+pub(super) fn holder(world: &World, held: Reservation) -> String {
+    let seconds = world.config().quarantine_seconds;
+    match (held.holder, held.quarantined) {
+        (guest, true) => {
+            let whose = guest.map(|guest| format!("was {}'s and ", world.guest_words(guest)));
+            let whose = whose.unwrap_or_default();
+            let until = if held.leased {
+                format!(
+                    "it is free about {seconds} s after that guest went (config/quarantine_seconds)"
+                )
+            } else {
+                "it has no lease and is freed soon".to_owned()
+            };
+            format!("it {whose}is in quarantine; {until}")
         }
-        (Some(guest), false) => format!("it is guest {guest}'s"),
-        (None, _) => "it is reserved, for no guest that has an id".to_owned(),
+        (Some(guest), false) => format!("it is {}'s", world.guest_words(guest)),
+        (None, false) => {
+            "it is reserved by hand, for no guest that has an id; delete that key to free it"
+                .to_owned()
+        }
     }
 }

@@ -1,11 +1,15 @@
 //! The placement loop's decisions, on worlds in miniature.
 
+mod addresses;
+mod histories;
+mod networks;
+
 use std::time::Duration;
 
-use lochness_api::GuestId;
 use lochness_api::document::Resources;
 use lochness_api::keys::Key;
 use lochness_api::status::{Phase, Reason};
+use lochness_api::{GuestId, Mac};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use serde_json::json;
@@ -101,8 +105,10 @@ fn open_claims_count_as_used() {
     let claim = Claim {
         hypervisor: host,
         resources: Resources { memory: 1, disk: 0, cpu: 0 },
+        network: Some(id(1)),
         subnet: id(2),
         ip: "10.0.0.2".parse().unwrap(),
+        mac: Mac::of_guest(id(55)),
         set: None,
     };
     let guard = Planner::lock(&planner).claim(claim, &planner);
@@ -113,90 +119,6 @@ fn open_claims_count_as_used() {
     drop(guard);
     let placed = placement(decide_with(&store, &reports, &Planner::lock(&planner).claims, guest));
     assert_eq!(placed.hypervisor, host);
-}
-
-#[test]
-fn an_address_that_an_open_commit_will_take_is_not_given_twice() {
-    let mut store = Store::basics();
-    let host = store.host(10, 4096);
-    let guest = store.guest(100, &json!({}));
-    let planner = Planner::new(1);
-    let claim = Claim {
-        hypervisor: host,
-        resources: Resources::default(),
-        subnet: id(2),
-        ip: "10.0.0.2".parse().unwrap(),
-        set: None,
-    };
-    let _guard = Planner::lock(&planner).claim(claim, &planner);
-    let reports = answering(&[host]);
-    let placed = placement(decide_with(&store, &reports, &Planner::lock(&planner).claims, guest));
-    assert_eq!(placed.ip.to_string(), "10.0.0.3");
-}
-
-#[test]
-fn an_address_that_any_listed_guest_has_is_taken() {
-    let mut store = Store::basics();
-    let host = store.host(10, 4096);
-    let guest = store.guest(100, &json!({}));
-    let reports = Reports::default();
-    reports.change(host, |former| *former = report(host, &[(id(999), "running", "10.0.0.2")]));
-    assert_eq!(placement(decide(&store, &reports, guest)).ip.to_string(), "10.0.0.3");
-    let wish = store.guest(101, &json!({"ip": "10.0.0.2"}));
-    assert_eq!(refusal(decide(&store, &reports, wish)).reason(), Reason::AddressTaken);
-}
-
-#[test]
-fn an_address_of_a_guest_of_another_network_is_free_in_this_one() {
-    let mut store = Store::basics();
-    let host = store.host(10, 8192);
-    let range = json!({"network": id::<()>(21), "cidr": "10.0.0.0/24", "gateway": "10.0.0.1"});
-    store.put(&Key::Network(id(21)), &json!({}));
-    store.put(&Key::Subnet(id(22)), &range);
-    store.put_text(&Key::HypervisorSubnet(host, id(22)), "br1");
-    let there = store.guest(200, &json!({"network": id::<()>(21)}));
-    let reports = Reports::default();
-    reports.change(host, |former| *former = report(host, &[(there, "running", "10.0.0.2")]));
-    let here = store.guest(100, &json!({}));
-    let wish = store.guest(101, &json!({"ip": "10.0.0.2"}));
-    let first = |store: &Store| placement(decide(store, &reports, here)).ip.to_string();
-    assert_eq!(first(&store), "10.0.0.3", "nobody knows yet in which network it has that address");
-    let status = json!({"phase": "Running", "placement": {"hypervisor": host, "subnet": id::<()>(22),
-        "network": id::<()>(21), "ip": "10.0.0.2", "cidr": "10.0.0.0/24",
-        "mac": "02:00:00:00:00:01"}});
-    store.put(&Key::GuestStatus(there), &status);
-    assert_eq!(first(&store), "10.0.0.2");
-    assert_eq!(placement(decide(&store, &reports, wish)).ip.to_string(), "10.0.0.2");
-}
-
-#[test]
-fn a_wished_address_is_given_exactly_or_refused_with_its_holder() {
-    let mut store = Store::basics();
-    let host = store.host(10, 8192);
-    let reports = answering(&[host]);
-    let wish = store.guest(100, &json!({"ip": "10.0.0.77"}));
-    assert_eq!(placement(decide(&store, &reports, wish)).ip.to_string(), "10.0.0.77");
-    let other: GuestId = id(7);
-    store.put_text(&Key::Address(id(2), "10.0.0.77".parse().unwrap()), &other.to_string());
-    let refused = refusal(decide(&store, &reports, wish));
-    assert!(refused.message().contains(&other.to_string()), "{}", refused.message());
-    let gateway = store.guest(101, &json!({"ip": "10.0.0.1"}));
-    assert_eq!(refusal(decide(&store, &reports, gateway)).reason(), Reason::AddressNotUsable);
-    let outside = store.guest(102, &json!({"ip": "10.0.9.1"}));
-    assert_eq!(refusal(decide(&store, &reports, outside)).reason(), Reason::AddressNotUsable);
-}
-
-#[test]
-fn a_full_subnet_is_said_to_be_full() {
-    let mut store = Store::basics();
-    store.put(
-        &Key::Subnet(id(2)),
-        &json!({"network": id::<()>(1), "cidr": "10.0.0.0/30", "gateway": "10.0.0.1"}),
-    );
-    let host = store.host(10, 8192);
-    store.put_text(&Key::Address(id(2), "10.0.0.2".parse().unwrap()), "quarantine:x");
-    let guest = store.guest(100, &json!({}));
-    assert_eq!(refusal(decide(&store, &answering(&[host]), guest)).reason(), Reason::NoAddressFree);
 }
 
 #[test]

@@ -1,21 +1,24 @@
 //! The subnet loop: says how full each subnet is, and keeps its reservations true.
 //!
 //! Guarantees: writes `status/subnets/` and reservations alone. A guest that is placed with an address has it reserved; a
-//! reservation of a guest that does not exist is freed, once it has looked so for a while and every host has said that it
-//! does not have that guest. Addresses in quarantine expire by themselves.
+//! reservation that nothing will end (its guest does not exist or has another address, or it is a quarantine without a
+//! lease) is freed, once it has looked so for a while and every host has said that it has neither that guest nor that
+//! address. Addresses in quarantine expire by themselves.
 
+mod audit;
 pub(crate) mod plan;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use lochness_api::SubnetId;
 use lochness_api::keys::Key;
 use lochness_api::status::SubnetStatus;
-use lochness_api::{GuestId, SubnetId};
 use lochness_kv::{Compare, Op};
 use lochness_runtime::committer::Commit;
 use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
@@ -29,7 +32,8 @@ use crate::pace::Pace;
 use crate::statuses::{Found, Statuses};
 use crate::suspects::Suspects;
 use crate::world::World;
-use plan::{Audit, Facts, Unreserved};
+use audit::{Audit, Cause, Leak, Unreserved};
+use plan::Facts;
 
 /// So many reservations of one subnet are put right at once; the rest follows.
 const REPAIRS_AT_ONCE: usize = 64;
@@ -42,7 +46,9 @@ pub struct SubnetReconciler {
     statuses: Statuses<SubnetId>,
     /// Subnets that contradict each other: one name, or the same addresses.
     dependents: Dependents<SubnetId>,
-    suspects: Suspects<SubnetId, (IpAddr, GuestId)>,
+    leaks: Suspects<SubnetId, Leak>,
+    /// Quarantines without a lease: they last as long as those with one.
+    endless: Suspects<SubnetId, Leak>,
 }
 
 /// What one look at a subnet found to do.
@@ -61,7 +67,8 @@ impl SubnetReconciler {
             looks: Pace::default(),
             statuses: Statuses::default(),
             dependents: Dependents::default(),
-            suspects: Suspects::default(),
+            leaks: Suspects::default(),
+            endless: Suspects::default(),
         }
     }
 
@@ -79,7 +86,7 @@ impl SubnetReconciler {
             wall: context.now(),
             reachable_window: context.settings.reachable_window,
         };
-        let audit = plan::audit(&facts);
+        let audit = audit::audit(&facts);
         Some(Look {
             found: Found::of(entry.status.as_ref()),
             wanted: plan::status(&facts, &audit),
@@ -88,13 +95,19 @@ impl SubnetReconciler {
         })
     }
 
+    /// The repairs that a look would hand in now, for tests that decide what becomes of them.
+    #[cfg(test)]
+    pub(crate) fn repairs_now(&self, id: SubnetId) -> Vec<Commit> {
+        self.look(id).map(|look| look.repairs).unwrap_or_default()
+    }
+
     /// Wakes the subnets that contradict this one, or did, until each has seen the other as it is.
     fn wake_contradicted(&self, world: &World, id: SubnetId) {
         let version = version(world, id);
         for other in self.dependents.outdated(&id, version) {
             self.context.queues.subnet.add(other);
         }
-        let mut contradicted = plan::overlapping(world, id);
+        let mut contradicted: Vec<_> = world.overlapping(id).collect();
         for other in &contradicted {
             self.dependents.depend(id, *other, self::version(world, *other));
         }
@@ -116,9 +129,13 @@ impl SubnetReconciler {
             return Vec::new();
         }
         let grace = context.settings.vanish_confirmation;
-        let leaked = self.suspects.observe(facts.id, &audit.leaked, facts.now, grace);
+        let quarantine = Duration::from_secs(facts.world.config().quarantine_seconds);
+        let (endless, leaks): (BTreeSet<_>, BTreeSet<_>) =
+            audit.leaked.iter().partition(|leak| leak.cause == Cause::NoLease);
+        let mut leaked = self.leaks.observe(facts.id, &leaks, facts.now, grace);
+        leaked.extend(self.endless.observe(facts.id, &endless, facts.now, grace.max(quarantine)));
         let reserve = audit.unreserved.iter().map(|address| self.reserve(facts.id, *address));
-        let free = leaked.into_iter().map(|(ip, guest)| self.free(facts, ip, guest));
+        let free = leaked.into_iter().map(|leak| self.free(facts.id, leak));
         reserve.chain(free).take(REPAIRS_AT_ONCE).collect()
     }
 
@@ -136,20 +153,23 @@ impl SubnetReconciler {
         }
     }
 
-    fn free(&self, facts: &Facts<'_>, ip: IpAddr, guest: GuestId) -> Commit {
-        let subnet = facts.id;
-        warn!(%subnet, %ip, %guest, "an address is reserved for a guest that does not exist, freeing it");
-        let reservation = facts.entry.addresses.get(ip).reservation;
-        let revision = reservation.map_or(0, |reservation| reservation.mod_revision);
+    fn free(&self, subnet: SubnetId, leak: Leak) -> Commit {
+        let Leak { ip, revision, cause } = leak;
+        warn!(%subnet, %ip, ?cause, "a reservation has no use, freeing the address");
         let key = self.context.key(&Key::Address(subnet, ip));
-        Commit {
-            compares: vec![
-                Compare::ModRevision(key.clone().into(), revision),
+        let mut compares = vec![Compare::ModRevision(key.clone().into(), revision)];
+        match cause {
+            Cause::NoGuest(guest) => compares.extend([
                 Compare::absent(self.context.key(&Key::Guest(guest))),
                 Compare::absent(self.context.key(&Key::GuestStatus(guest))),
-            ],
-            writes: vec![Op::delete(key)],
+            ]),
+            Cause::Elsewhere(guest, revision) => {
+                let status = self.context.key(&Key::GuestStatus(guest));
+                compares.push(Compare::ModRevision(status.into(), revision));
+            }
+            Cause::NoLease => {}
         }
+        Commit { compares, writes: vec![Op::delete(key)] }
     }
 }
 

@@ -1,19 +1,17 @@
-//! What a subnet's status says, and which of its reservations must be put right. Pure.
+//! What a subnet's status says. Pure.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lochness_api::document::Subnet;
+use lochness_api::document::{Document, Subnet};
 use lochness_api::status::{Condition, ConditionType, Reason, SubnetStatus};
-use lochness_api::{GuestId, Kind, SubnetId};
+use lochness_api::{Kind, SubnetId};
 use tokio::time::Instant;
 
-use crate::knowledge::is_complete;
+use super::audit::{Audit, Cause, Leak};
 use crate::reports::Inner;
 use crate::statuses::Conditions;
-use crate::world::{AddressEntry, GuestEntry, SubnetEntry, World};
+use crate::world::{SubnetEntry, Tally, World};
 
 /// What a subnet is judged by.
 pub(super) struct Facts<'a> {
@@ -25,26 +23,6 @@ pub(super) struct Facts<'a> {
     /// The wall clock, for documents.
     pub(super) wall: Timestamp,
     pub(super) reachable_window: Duration,
-}
-
-/// An address whose guest is placed with it and has no reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Unreserved {
-    pub(super) ip: IpAddr,
-    pub(super) guest: GuestId,
-    /// The revision of the status that says so.
-    pub(super) status_revision: i64,
-}
-
-/// What is wrong with the reservations of a subnet.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Audit {
-    /// To be reserved again.
-    pub(super) unreserved: Vec<Unreserved>,
-    /// Reserved for one guest while another one has it: reported and left.
-    pub(super) contested: Vec<(IpAddr, GuestId)>,
-    /// Reserved for guests that do not exist.
-    pub(super) leaked: BTreeSet<(IpAddr, GuestId)>,
 }
 
 /// How much room a subnet has left.
@@ -98,6 +76,7 @@ pub(super) fn status(facts: &Facts<'_>, audit: &Audit) -> Option<SubnetStatus> {
     let mut conditions = Conditions::after(former, facts.wall);
     validity(facts, &mut conditions);
     readiness(facts, audit, &mut conditions);
+    fitness(facts, &mut conditions);
     room(&status, entry, &mut conditions);
     status.conditions = conditions.into_vec();
     Some(status)
@@ -105,17 +84,7 @@ pub(super) fn status(facts: &Facts<'_>, audit: &Audit) -> Option<SubnetStatus> {
 
 /// How many addresses of the subnet are used and free; addresses outside of it do not count.
 fn counted(entry: &SubnetEntry) -> SubnetStatus {
-    let (mut used, mut quarantined) = (0, 0);
-    for (ip, address) in entry.addresses.iter() {
-        if entry.declared().is_some_and(|subnet| !subnet.contains(ip)) {
-            continue;
-        }
-        if address.reservation.is_some_and(|it| it.quarantined) && address.placed.is_none() {
-            quarantined += 1;
-        } else {
-            used += 1;
-        }
-    }
+    let Tally { used, quarantined } = entry.addresses.inside();
     let capacity = entry.declared().map_or(0, Subnet::capacity);
     let capacity = u64::try_from(capacity).unwrap_or(u64::MAX);
     let free = capacity.saturating_sub(used + quarantined);
@@ -126,7 +95,7 @@ fn validity(facts: &Facts<'_>, conditions: &mut Conditions) {
     let kind = ConditionType::Valid;
     let Some(document) = &facts.entry.document else {
         let held = facts.entry.addresses.taken();
-        let message = format!("its document is gone, and {held} addresses are still held");
+        let message = format!("it has no document, and {held} of its addresses are held");
         return conditions.no(kind, Reason::NotGiven, message);
     };
     if let Some(invalid) = &document.invalid {
@@ -137,17 +106,31 @@ fn validity(facts: &Facts<'_>, conditions: &mut Conditions) {
         let message = format!("{} {elder} had the name first", Kind::Subnet);
         return conditions.no(kind, Reason::NameTaken, message);
     }
-    let others = overlapping(facts.world, facts.id);
-    if !others.is_empty() {
-        let others: Vec<_> = others.iter().map(SubnetId::to_string).collect();
+    if let Some(elder) = facts.world.overlapped_by(facts.id) {
         let message = format!(
-            "addresses of subnet {} are those of subnet {} of the same network too",
-            facts.id,
-            others.join(" and ")
+            "{} overlaps {}, which was there first: this one takes no new guests until they differ; its guests stay",
+            ranged(facts.world, facts.id),
+            ranged(facts.world, elder),
         );
         return conditions.no(kind, Reason::SubnetsOverlap, message);
     }
-    conditions.yes(kind, Reason::Accepted, "");
+    let doubts = facts.entry.declared().map(Document::doubts).unwrap_or_default();
+    if let Some(doubt) = doubts.first() {
+        let message = format!("{}: {}; it is as if it were not given", doubt.field, doubt.reason);
+        return conditions.no(kind, Reason::Invalid, message);
+    }
+    let mut younger = facts.world.overlapping(facts.id);
+    let message = younger.next().map(|younger| {
+        format!("{} overlaps it and takes no new guests", ranged(facts.world, younger))
+    });
+    conditions.yes(kind, Reason::Accepted, message.unwrap_or_default());
+}
+
+/// A subnet with its range, for people.
+fn ranged(world: &World, id: SubnetId) -> String {
+    let subnet = world.subnet(id).and_then(SubnetEntry::declared);
+    let range = subnet.map(|subnet| format!(" with {}", subnet.cidr)).unwrap_or_default();
+    format!("{}{range}", world.subnet_words(id))
 }
 
 /// The subnet that bears the name that this one asks for too.
@@ -166,24 +149,12 @@ pub(super) fn namesakes(world: &World, id: SubnetId) -> Vec<SubnetId> {
     bearers.filter_map(|other| other.parse().ok()).filter(|other| *other != id).collect()
 }
 
-/// The other subnets of the network that may give the same addresses.
-pub(super) fn overlapping(world: &World, id: SubnetId) -> Vec<SubnetId> {
-    let declared = |id| world.subnet(id).and_then(SubnetEntry::declared);
-    let Some(own) = declared(id) else { return Vec::new() };
-    let overlaps = |other: &SubnetId| {
-        declared(*other).is_some_and(|other| {
-            own.start.is_ipv4() == other.start.is_ipv4()
-                && own.start <= other.end
-                && other.start <= own.end
-        })
-    };
-    world.subnets_of(own.network).filter(|other| *other != id).filter(overlaps).collect()
-}
-
 fn readiness(facts: &Facts<'_>, audit: &Audit, conditions: &mut Conditions) {
     let kind = ConditionType::Ready;
+    let remarks = remarks(audit);
     let Some(document) = facts.entry.declared() else {
-        return conditions.no(kind, Reason::NotGiven, "takes no new guests");
+        let message = std::iter::once("takes no new guests".to_owned()).chain(remarks);
+        return conditions.no(kind, Reason::NotGiven, message.collect::<Vec<_>>().join("; "));
     };
     if facts.world.network(document.network).is_none() {
         let message = format!("network {} has no document", document.network);
@@ -194,14 +165,67 @@ fn readiness(facts: &Facts<'_>, audit: &Audit, conditions: &mut Conditions) {
             format!("{ip} is reserved, but not for guest {guest}, which is placed with it");
         return conditions.no(kind, Reason::AddressTaken, message);
     }
-    if let Some((ip, guest)) = audit.leaked.first() {
-        let count = audit.leaked.len();
-        let message = format!(
-            "{count} addresses are reserved for guests that do not exist, such as {ip} for {guest}; they are freed soon"
-        );
-        return conditions.yes(kind, Reason::Unused, message);
+    if facts.world.overlapped_by(facts.id).is_some() {
+        return conditions.no(kind, Reason::SubnetsOverlap, "takes no new guests, see Valid");
     }
-    conditions.yes(kind, Reason::Accepted, "");
+    let reason = if remarks.is_empty() { Reason::Accepted } else { Reason::Unused };
+    conditions.yes(kind, reason, remarks.join("; "));
+}
+
+/// What is to be said of reservations that nobody uses.
+fn remarks(audit: &Audit) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if let Some(first) = audit.leaked.first() {
+        let count = audit.leaked.len();
+        remarks.push(format!(
+            "{count} reservations have no use, such as {}; they are freed soon",
+            words(first)
+        ));
+    }
+    if let Some(first) = audit.suspected.first() {
+        let count = audit.suspected.len();
+        remarks.push(format!(
+            "{count} reservations seem to have no use, such as {}; they stay until every hypervisor has said what it runs",
+            words(first)
+        ));
+    }
+    if let Some(first) = audit.by_hand.first() {
+        let count = audit.by_hand.len();
+        remarks.push(format!(
+            "{count} reservations name no guest, such as {first}; each stays until somebody deletes its key"
+        ));
+    }
+    remarks
+}
+
+fn words(leak: &Leak) -> String {
+    let ip = leak.ip;
+    match leak.cause {
+        Cause::NoGuest(guest) => format!("{ip} for guest {guest}, which does not exist"),
+        Cause::Elsewhere(guest, _) => format!("{ip} for guest {guest}, which has another address"),
+        Cause::NoLease => format!("{ip} in a quarantine without an end"),
+    }
+}
+
+/// Whether the guests have what the document says.
+fn fitness(facts: &Facts<'_>, conditions: &mut Conditions) {
+    let Some(document) = facts.entry.declared() else { return };
+    let kind = ConditionType::InRange;
+    let mut outdated = facts.entry.addresses.outdated();
+    let count = outdated.len();
+    let outside = facts.entry.addresses.outdated().filter(|ip| !document.contains(*ip)).count();
+    let example = facts.entry.addresses.outdated().find(|ip| !document.contains(*ip));
+    let Some(ip) = example.or_else(|| outdated.next()) else {
+        return conditions.yes(kind, Reason::Accepted, "");
+    };
+    let guest = facts.entry.addresses.get(ip).placed;
+    let guest = guest.map(|guest| facts.world.guest_words(guest)).unwrap_or_default();
+    let message = format!(
+        "{count} guests keep what they were placed with before the document changed, such as {ip} of {guest}; \
+         {outside} have an address outside of {}-{}, the others another range or gateway",
+        document.start, document.end
+    );
+    conditions.no(kind, Reason::RangeChanged, message);
 }
 
 fn room(status: &SubnetStatus, entry: &SubnetEntry, conditions: &mut Conditions) {
@@ -219,46 +243,5 @@ fn room(status: &SubnetStatus, entry: &SubnetEntry, conditions: &mut Conditions)
         Room::Exhausted => conditions.no(kind, Reason::Exhausted, message()),
         Room::NearlyExhausted => conditions.yes(kind, Reason::NearlyExhausted, message()),
         Room::Free => conditions.yes(kind, Reason::AddressesFree, ""),
-    }
-}
-
-/// Holds the reservations against what guests have.
-pub(super) fn audit(facts: &Facts<'_>) -> Audit {
-    let mut audit = Audit::default();
-    for (ip, address) in facts.entry.addresses.iter() {
-        examine(facts.world, ip, address, &mut audit);
-    }
-    // The table of addresses has no order of its own.
-    audit.unreserved.sort_unstable_by_key(|it| it.ip);
-    audit.contested.sort_unstable();
-    if !audit.leaked.is_empty() {
-        let window = facts.reachable_window;
-        let is_known = is_complete(facts.world, facts.reports, facts.now, window);
-        audit.leaked.retain(|(_, guest)| is_known && facts.reports.hosts_of(*guest).is_empty());
-    }
-    audit
-}
-
-fn examine(world: &World, ip: IpAddr, address: AddressEntry, audit: &mut Audit) {
-    match (address.reservation, address.placed) {
-        (None, None) => {}
-        (None, Some(guest)) => {
-            let status_revision = world.guest(guest).map_or(0, GuestEntry::status_revision);
-            audit.unreserved.push(Unreserved { ip, guest, status_revision });
-        }
-        (Some(reservation), Some(guest)) => {
-            if reservation.holder != Some(guest) || reservation.quarantined {
-                audit.contested.push((ip, guest));
-            }
-        }
-        (Some(reservation), None) => {
-            let holder = reservation.holder.filter(|_| !reservation.quarantined);
-            let is_nobody = |guest: &GuestId| {
-                world
-                    .guest(*guest)
-                    .is_none_or(|entry| entry.document.is_none() && entry.status.is_none())
-            };
-            audit.leaked.extend(holder.filter(is_nobody).map(|guest| (ip, guest)));
-        }
     }
 }

@@ -1,9 +1,12 @@
 //! The addresses of one subnet: who holds which, and which is free.
 //!
 //! An address is taken when a reservation key names it or a guest's status claims it: either alone is enough, so that a
-//! reservation that somebody deleted by hand is not given away under a running guest.
+//! reservation that somebody deleted by hand is not given away under a running guest. What is counted is counted as it
+//! changes: no question costs more with more addresses.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use lochness_api::GuestId;
 use lochness_api::document::Subnet;
@@ -18,6 +21,8 @@ pub struct Reservation {
     pub holder: Option<GuestId>,
     /// Whether the address only waits to be free again.
     pub quarantined: bool,
+    /// Whether the key goes by itself, with its lease.
+    pub leased: bool,
     /// Revision of the put that created the key.
     pub create_revision: i64,
     /// Revision of the last put.
@@ -33,12 +38,34 @@ pub struct AddressEntry {
     pub placed: Option<GuestId>,
 }
 
+/// How many addresses are taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// By guests and by hand.
+    pub used: u64,
+    /// By guests that went, for a while.
+    pub quarantined: u64,
+}
+
+/// Whether a guest was placed with what the subnet's document says now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// It was.
+    AsDeclared,
+    /// Range, gateway or address is another.
+    Outdated,
+}
+
 /// The addresses of one subnet.
 #[derive(Debug, Default)]
 pub struct Addresses {
+    /// The document that says which addresses count; without one all do.
+    subnet: Option<Arc<Subnet>>,
     entries: FxHashMap<IpAddr, AddressEntry>,
     taken: RangeSet,
-    quarantined: u64,
+    all: Tally,
+    inside: Tally,
+    outdated: BTreeSet<IpAddr>,
 }
 
 impl Addresses {
@@ -57,32 +84,46 @@ impl Addresses {
         self.taken.len()
     }
 
-    /// How many addresses wait in quarantine.
-    pub fn quarantined(&self) -> u64 {
-        self.quarantined
+    /// How many addresses are taken.
+    pub fn tally(&self) -> Tally {
+        self.all
+    }
+
+    /// How many of those that the subnet gives to guests are taken; all of them when it has no document.
+    pub fn inside(&self) -> Tally {
+        self.inside
+    }
+
+    /// Addresses of guests that were placed with another range or gateway than the document has now, or whose address lies
+    /// outside of it; in order.
+    pub fn outdated(&self) -> impl ExactSizeIterator<Item = IpAddr> + '_ {
+        self.outdated.iter().copied()
+    }
+
+    /// The first address at or above `from` that is not taken; `None` after the last of its family.
+    pub fn first_untaken(&self, from: IpAddr) -> Option<IpAddr> {
+        number_address(self.taken.first_absent(address_number(from))?, from)
     }
 
     /// The first address of the subnet at or above `from` that nobody holds.
     pub fn first_free(&self, subnet: &Subnet, from: Option<IpAddr>) -> Option<IpAddr> {
-        let last = address_number(subnet.end);
-        let mut next = address_number(from.unwrap_or(subnet.start).max(subnet.start));
-        while next <= last {
-            next = self.taken.first_absent(next)?;
-            let ip = number_address(next, subnet.start);
-            if next <= last && subnet.is_assignable(ip) {
+        let mut from = from.unwrap_or(subnet.start).max(subnet.start);
+        loop {
+            let ip = self.first_untaken(from).filter(|ip| *ip <= subnet.end)?;
+            if subnet.is_assignable(ip) {
                 return Some(ip);
             }
-            next = next.checked_add(1)?;
+            from = successor(ip)?;
         }
-        None
     }
 
     pub(super) fn set_reservation(&mut self, ip: IpAddr, reservation: Option<Reservation>) {
         self.update(ip, |entry| entry.reservation = reservation);
     }
 
-    pub(super) fn set_placed(&mut self, ip: IpAddr, guest: GuestId) {
+    pub(super) fn set_placed(&mut self, ip: IpAddr, guest: GuestId, fit: Fit) {
         self.update(ip, |entry| entry.placed = Some(guest));
+        self.set_fit(ip, fit);
     }
 
     /// Takes the claim of `guest` away, if it is still that guest's.
@@ -92,19 +133,72 @@ impl Addresses {
                 entry.placed = None;
             }
         });
+        if self.get(ip).placed.is_none() {
+            self.outdated.remove(&ip);
+        }
+    }
+
+    /// Takes in the document that says which addresses count. `fit` judges the guests anew, and is asked only when the
+    /// document gives other addresses than the former one.
+    pub(super) fn set_subnet(
+        &mut self,
+        subnet: Option<Arc<Subnet>>,
+        fit: impl Fn(GuestId, &Subnet) -> Fit,
+    ) {
+        let is_new = match (&self.subnet, &subnet) {
+            (Some(former), Some(new)) => !gives_the_same(former, new),
+            (None, None) => false,
+            (Some(_), None) | (None, Some(_)) => true,
+        };
+        self.subnet = subnet;
+        if !is_new {
+            return;
+        }
+        self.inside = Tally::default();
+        let mut inside = Tally::default();
+        for (ip, entry) in &self.entries {
+            if self.counts(*ip) {
+                inside.add(*entry);
+            }
+        }
+        self.inside = inside;
+        let Some(subnet) = &self.subnet else { return self.outdated.clear() };
+        let is_outdated = |guest: GuestId| fit(guest, subnet) == Fit::Outdated;
+        self.outdated = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.placed.is_some_and(is_outdated))
+            .map(|(ip, _)| *ip)
+            .collect();
+    }
+
+    fn set_fit(&mut self, ip: IpAddr, fit: Fit) {
+        match fit {
+            Fit::AsDeclared => self.outdated.remove(&ip),
+            Fit::Outdated => self.outdated.insert(ip),
+        };
+    }
+
+    fn counts(&self, ip: IpAddr) -> bool {
+        self.subnet.as_ref().is_none_or(|subnet| subnet.contains(ip))
     }
 
     fn update(&mut self, ip: IpAddr, change: impl FnOnce(&mut AddressEntry)) {
-        let entry = self.entries.entry(ip).or_default();
-        let quarantined = entry.is_quarantined();
-        change(entry);
-        self.quarantined -= u64::from(quarantined);
-        self.quarantined += u64::from(entry.is_quarantined());
-        if entry.reservation.is_none() && entry.placed.is_none() {
+        let before = self.get(ip);
+        let mut entry = before;
+        change(&mut entry);
+        self.all.remove(before);
+        self.all.add(entry);
+        if self.counts(ip) {
+            self.inside.remove(before);
+            self.inside.add(entry);
+        }
+        if entry.is_taken() {
+            self.entries.insert(ip, entry);
+            self.taken.insert(address_number(ip));
+        } else {
             self.entries.remove(&ip);
             self.taken.remove(address_number(ip));
-        } else {
-            self.taken.insert(address_number(ip));
         }
     }
 }
@@ -115,9 +209,32 @@ impl AddressEntry {
         self.reservation.is_some() || self.placed.is_some()
     }
 
-    fn is_quarantined(&self) -> bool {
-        self.reservation.is_some_and(|reservation| reservation.quarantined)
+    /// Whether the address only waits to be free again.
+    pub fn is_quarantined(&self) -> bool {
+        self.placed.is_none() && self.reservation.is_some_and(|it| it.quarantined)
     }
+}
+
+impl Tally {
+    /// All that are taken.
+    pub fn total(self) -> u64 {
+        self.used + self.quarantined
+    }
+
+    fn add(&mut self, entry: AddressEntry) {
+        self.used += u64::from(entry.is_taken() && !entry.is_quarantined());
+        self.quarantined += u64::from(entry.is_quarantined());
+    }
+
+    fn remove(&mut self, entry: AddressEntry) {
+        self.used -= u64::from(entry.is_taken() && !entry.is_quarantined());
+        self.quarantined -= u64::from(entry.is_quarantined());
+    }
+}
+
+fn gives_the_same(one: &Subnet, other: &Subnet) -> bool {
+    (one.cidr, one.start, one.end, one.gateway)
+        == (other.cidr, other.start, other.end, other.gateway)
 }
 
 /// The address after this one; `None` after the last of its family.
@@ -128,19 +245,22 @@ pub fn successor(ip: IpAddr) -> Option<IpAddr> {
     }
 }
 
-/// The address as a number, for range sets of one family.
+/// The address as a number, of its own among both families: an IPv4 address counts as its IPv6 form `::ffff:a.b.c.d`.
 pub fn address_number(ip: IpAddr) -> u128 {
     match ip {
-        IpAddr::V4(v4) => u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6),
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
     }
 }
 
-/// The address with this number, in the family of `like`.
-pub fn number_address(number: u128, like: IpAddr) -> IpAddr {
-    match (like, u32::try_from(number)) {
-        (IpAddr::V4(_), Ok(v4)) => Ipv4Addr::from(v4).into(),
-        (IpAddr::V4(_), Err(_)) => Ipv4Addr::BROADCAST.into(),
-        (IpAddr::V6(_), _) => Ipv6Addr::from(number).into(),
+/// The address with this number, in the family of `like`; `None` when that family has none.
+pub fn number_address(number: u128, like: IpAddr) -> Option<IpAddr> {
+    let v6 = Ipv6Addr::from_bits(number);
+    match like {
+        IpAddr::V4(_) => v6.to_ipv4_mapped().map(IpAddr::V4),
+        IpAddr::V6(_) => Some(v6.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,27 +20,11 @@ impl World {
         let mut world = Self::new(former.prefix.clone());
         world.header = header;
         for kv in kvs {
-            world.put(kv);
+            world.put(kv, Some(former));
         }
         world.renamed.clear();
+        world.macs.take_concerned();
         world.group_members.follow(&former.group_members);
-        let lent: Vec<_> = world
-            .guests
-            .iter()
-            .filter(|(_, entry)| {
-                entry.document.as_ref().is_some_and(|declared| declared.understood.is_none())
-            })
-            .filter_map(|(id, _)| Some((*id, former.guests.get(id)?.document.clone()?)))
-            .collect();
-        for (id, before) in lent {
-            world.change_guest(id, |entry| {
-                if let Some(declared) = &mut entry.document
-                    && declared.create_revision == before.create_revision
-                {
-                    declared.understood = before.understood;
-                }
-            });
-        }
         let gone: Vec<_> = world.awaiting_teardown.iter().copied().collect();
         for id in gone {
             let seen = former.guests.get(&id).map_or(0, |entry| entry.gone_at);
@@ -54,7 +38,7 @@ impl World {
     pub fn apply(&mut self, events: &[Event], revision: i64, changes: &mut Vec<Change>) {
         for event in events {
             let change = match event {
-                Event::Put(kv) => self.put(kv),
+                Event::Put(kv) => self.put(kv, None),
                 Event::Delete { key, mod_revision } => self.delete(key, *mod_revision),
             };
             changes.extend(change);
@@ -64,15 +48,17 @@ impl World {
             let asking = self.names.bearers(Kind::Guest, &name);
             changes.extend(asking.filter_map(|id| id.parse().ok()).map(Change::Guest));
         }
+        changes.extend(self.macs.take_concerned().into_iter().map(Change::Guest));
         changes.extend(self.group_members.take_changed().into_iter().map(Change::Members));
         self.header.revision = self.header.revision.max(revision);
     }
 
-    /// Takes one key with its value in; `None` when the contract does not know the key.
-    fn put(&mut self, kv: &KeyValue) -> Option<Change> {
+    /// Takes one key with its value in; `None` when the contract does not know the key. `former` lends what was understood
+    /// of a value that does not parse, where this world is listed anew.
+    fn put(&mut self, kv: &KeyValue, former: Option<&Self>) -> Option<Change> {
         let key = self.key(&kv.key)?;
         Some(match key {
-            Key::Guest(id) => self.put_guest(id, kv),
+            Key::Guest(id) => self.put_guest(id, kv, former),
             Key::GuestStatus(id) => {
                 let status = Stored::<GuestStatus>::decode(kv);
                 self.change_guest(id, |entry| entry.status = Some(status));
@@ -107,20 +93,23 @@ impl World {
             Key::Hypervisor(host) => {
                 let id = host.to_string();
                 let before = self.host(host).and_then(|entry| entry.document.as_ref());
-                let declared = Declared::decode(before, &id, kv);
+                let lent = before.or_else(|| former?.host(host)?.document.as_ref());
+                let declared = Declared::decode(lent, &id, kv);
                 self.rename(Kind::Hypervisor, &id, before_name(before), name_of(&declared));
                 self.change_host(host, |entry| entry.document = Some(declared));
                 Change::Hypervisor(host)
             }
             Key::HypervisorSubnet(host, subnet) => {
                 let bridge = String::from_utf8_lossy(&kv.value).trim().to_owned();
-                self.change_host(host, |entry| {
-                    entry.bridges.insert(subnet, bridge);
-                });
+                let mut former = None;
+                self.change_host(host, |entry| former = entry.bridges.insert(subnet, bridge));
+                if former.is_none() {
+                    *self.bridged.entry(subnet).or_default() += 1;
+                }
                 Change::Hypervisor(host)
             }
             Key::HypervisorConfig(host, name) => {
-                self.configure_host(host, &name, Some(&kv.value));
+                self.configure_host(host, &name, kv, former);
                 Change::Hypervisor(host)
             }
             Key::HypervisorStatus(host) => {
@@ -135,7 +124,7 @@ impl World {
                 Change::Stale(host, guest)
             }
             Key::Config(name) => {
-                self.configure(&name, Some(&kv.value));
+                self.configure(&name, kv, former);
                 Change::Config
             }
             Key::ClusterStatus => {
@@ -160,14 +149,15 @@ impl World {
             | Key::FwGroup(_)
             | Key::Vlan(_)
             | Key::VlanGroup(_)
-            | Key::VlanGroupMember(..) => self.put_object(&key, kv),
+            | Key::VlanGroupMember(..) => self.put_object(&key, kv, former),
         })
     }
 
-    fn put_guest(&mut self, id: GuestId, kv: &KeyValue) -> Change {
+    fn put_guest(&mut self, id: GuestId, kv: &KeyValue, former: Option<&Self>) -> Change {
         let text = id.to_string();
         let before = self.guests.get(&id).and_then(|entry| entry.document.as_ref());
-        let declared = Declared::<Guest>::decode(before, &text, kv);
+        let lent = before.or_else(|| former?.guests.get(&id)?.document.as_ref());
+        let declared = Declared::<Guest>::decode(lent, &text, kv);
         self.rename(Kind::Guest, &text, before_name(before), name_of(&declared));
         self.change_guest(id, |entry| {
             entry.document = Some(declared);
@@ -226,13 +216,20 @@ impl World {
                 Change::Hypervisor(host)
             }
             Key::HypervisorSubnet(host, subnet) => {
-                self.change_host(host, |entry| {
-                    entry.bridges.remove(&subnet);
-                });
+                let mut former = None;
+                self.change_host(host, |entry| former = entry.bridges.remove(&subnet));
+                if former.is_some()
+                    && let Some(hosts) = self.bridged.get_mut(&subnet)
+                {
+                    *hosts -= 1;
+                    if *hosts == 0 {
+                        self.bridged.remove(&subnet);
+                    }
+                }
                 Change::Hypervisor(host)
             }
             Key::HypervisorConfig(host, name) => {
-                self.configure_host(host, &name, None);
+                self.unconfigure_host(host, &name);
                 Change::Hypervisor(host)
             }
             Key::HypervisorStatus(host) => {
@@ -246,7 +243,7 @@ impl World {
                 Change::Stale(host, guest)
             }
             Key::Config(name) => {
-                self.configure(&name, None);
+                self.unconfigure(&name);
                 Change::Config
             }
             Key::ClusterStatus => {
@@ -307,6 +304,7 @@ fn reservation(kv: &KeyValue) -> Reservation {
     Reservation {
         holder: text.parse().ok(),
         quarantined,
+        leased: kv.lease.is_some(),
         create_revision: kv.create_revision,
         mod_revision: kv.mod_revision,
     }

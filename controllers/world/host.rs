@@ -7,6 +7,7 @@ use lochness_api::document::{ClusterConfig, Heartbeat, Hypervisor, HypervisorCon
 use lochness_api::status::HypervisorStatus;
 use lochness_api::{FieldError, GuestId, HypervisorId, SubnetId};
 
+use super::configure::Texts;
 use super::stored::{Declared, Stored};
 
 /// The agent's port when neither heartbeat nor configuration names one.
@@ -36,6 +37,8 @@ pub struct HostEntry {
     pub config: HypervisorConfig,
     /// Configuration keys whose text could not be understood.
     pub config_errors: BTreeMap<String, FieldError>,
+    /// The texts of the configuration that is in force.
+    pub(super) config_texts: Texts,
     /// Its status.
     pub status: Option<Stored<HypervisorStatus>>,
     /// Guests whose status places them here.
@@ -57,6 +60,7 @@ impl HostEntry {
             bridges: BTreeMap::new(),
             config: HypervisorConfig::default(),
             config_errors: BTreeMap::new(),
+            config_texts: Texts::default(),
             status: None,
             placed: BTreeSet::new(),
             used: Resources::default(),

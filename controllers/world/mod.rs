@@ -8,13 +8,21 @@ mod addresses;
 mod apply;
 mod cell;
 mod change;
+mod configure;
 mod guest;
+mod held;
 mod host;
 mod index;
+mod macs;
 mod members;
 mod names;
+mod objects;
+mod overlaps;
 pub(crate) mod range_set;
 mod stored;
+#[cfg(test)]
+mod tests;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -32,14 +40,20 @@ use lochness_api::{
 use lochness_kv::Header;
 use rustc_hash::FxHashMap;
 
+use configure::Texts;
+use held::Held;
+use macs::Macs;
+use overlaps::Overlaps;
+
 pub use addresses::{
-    AddressEntry, Addresses, Reservation, address_number, number_address, successor,
+    AddressEntry, Addresses, Reservation, Tally, address_number, number_address, successor,
 };
 pub(crate) use apply::QUARANTINE;
 pub use cell::{Connection, Server, ServerTrouble, WorldCell, WorldSink};
 pub use change::Change;
 pub use guest::GuestEntry;
 pub use host::{DEFAULT_AGENT_PORT, HeartbeatEntry, HostEntry};
+pub use macs::MacHolder;
 pub(crate) use members::SEPARATOR;
 pub use members::{Family, Members, SetChange, SetDigest};
 pub use names::Names;
@@ -82,7 +96,11 @@ pub struct World {
     images: BTreeMap<ImageId, Declared<Image>>,
     networks: BTreeMap<NetworkId, Declared<Network>>,
     subnets: BTreeMap<SubnetId, SubnetEntry>,
-    network_subnets: BTreeMap<NetworkId, BTreeSet<SubnetId>>,
+    overlaps: Overlaps,
+    held: Held,
+    /// How many hosts have a bridge to the subnet.
+    bridged: BTreeMap<SubnetId, usize>,
+    macs: Macs,
     fwgroups: BTreeMap<FwGroupId, Declared<FwGroup>>,
     fwgroup_members: BTreeMap<FwGroupId, BTreeSet<GuestId>>,
     group_members: members::GroupMembers,
@@ -99,6 +117,7 @@ pub struct World {
     cluster_status: Option<Stored<ClusterStatus>>,
     config: ClusterConfig,
     config_errors: BTreeMap<String, FieldError>,
+    config_texts: Texts,
     incarnation: Option<u64>,
     unknown_keys: u64,
     malformed_keys: u64,
@@ -192,7 +211,14 @@ impl World {
 
     /// The subnets of a network, as their documents were last understood.
     pub fn subnets_of(&self, network: NetworkId) -> impl Iterator<Item = SubnetId> + '_ {
-        self.network_subnets.get(&network).into_iter().flatten().copied()
+        let declares =
+            move |id: &SubnetId| self.subnet(*id).and_then(SubnetEntry::declared).is_some();
+        self.extents_of(network).filter(declares)
+    }
+
+    /// Whether any host has a bridge to the subnet.
+    pub fn is_bridged(&self, id: SubnetId) -> bool {
+        self.bridged.contains_key(&id)
     }
 
     /// A firewall group's document.
@@ -282,7 +308,7 @@ impl World {
         (self.unknown_keys, self.malformed_keys)
     }
 
-    /// Who holds an address by the store's word, in any subnet of the same network as `subnet`.
+    /// Who holds an address of a subnet by the store's word. Its neighbours may hold it too.
     pub fn address(&self, subnet: SubnetId, ip: IpAddr) -> AddressEntry {
         self.subnets.get(&subnet).map(|entry| entry.addresses.get(ip)).unwrap_or_default()
     }
@@ -313,6 +339,7 @@ impl World {
                 mod_revision: declared.mod_revision,
                 json: declared.valid().map(|document| document.to_json()),
                 invalid: declared.invalid.clone(),
+                doubts: declared.understood.as_ref().map(|it| it.doubts()).unwrap_or_default(),
                 name: apply::name_of(declared).map(|(name, _)| name),
             }
         }
@@ -337,6 +364,8 @@ pub struct ObjectDocument {
     pub json: Option<serde_json::Value>,
     /// Why it is not.
     pub invalid: Option<Arc<lochness_api::Invalid>>,
+    /// What was not understood in it, and is as if it were not given.
+    pub doubts: Vec<FieldError>,
     /// The name that it asks for.
     pub name: Option<String>,
 }

@@ -16,6 +16,12 @@ impl RangeSet {
         self.len
     }
 
+    /// How many ranges it takes: what the set costs.
+    #[cfg(test)]
+    pub(crate) fn ranges(&self) -> usize {
+        self.ranges.len()
+    }
+
     pub(crate) fn contains(&self, number: u128) -> bool {
         self.range_of(number).is_some()
     }

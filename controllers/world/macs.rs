@@ -1,0 +1,92 @@
+//! Hardware addresses: which guest has which, and who asks for one. No two guests get the same.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use lochness_api::{GuestId, Mac};
+use uuid::Uuid;
+
+use super::{GuestEntry, World};
+
+/// Who stands in the way of a hardware address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MacHolder {
+    /// A guest that is placed with it.
+    Placed(GuestId),
+    /// A guest that waits for a place, was declared earlier, and asks for exactly this one.
+    AskedEarlier(GuestId),
+}
+
+/// Hardware addresses of placed guests, and those that guests without a place ask for.
+#[derive(Debug, Default)]
+pub(super) struct Macs {
+    held: BTreeSet<(Mac, GuestId)>,
+    /// With the create revision of the document: the eldest comes first.
+    asked: BTreeSet<(Mac, i64, GuestId)>,
+    /// Those of which something changed while somebody asked for them, until these were named among the changes.
+    moved: BTreeSet<Mac>,
+}
+
+impl Macs {
+    pub(super) fn insert(&mut self, id: GuestId, entry: &GuestEntry) {
+        if let Some(placement) = entry.placement() {
+            self.held.insert((placement.mac, id));
+            self.note(placement.mac);
+        } else if let Some((mac, created)) = wish(entry) {
+            self.asked.insert((mac, created, id));
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: GuestId, entry: &GuestEntry) {
+        if let Some(placement) = entry.placement() {
+            self.held.remove(&(placement.mac, id));
+            self.note(placement.mac);
+        } else if let Some((mac, created)) = wish(entry) {
+            self.asked.remove(&(mac, created, id));
+            self.note(mac);
+        }
+    }
+
+    /// Everybody who asks for an address of which something changed, once.
+    pub(super) fn take_concerned(&mut self) -> Vec<GuestId> {
+        let moved = std::mem::take(&mut self.moved);
+        moved.into_iter().flat_map(|mac| self.askers(mac).map(|(_, id)| id)).collect()
+    }
+
+    fn note(&mut self, mac: Mac) {
+        if !self.asked.is_empty() && self.askers(mac).next().is_some() {
+            self.moved.insert(mac);
+        }
+    }
+
+    fn askers(&self, mac: Mac) -> impl Iterator<Item = (i64, GuestId)> + '_ {
+        let all = (mac, i64::MIN, FIRST)..=(mac, i64::MAX, LAST);
+        self.asked.range(all).map(|(_, created, id)| (*created, *id))
+    }
+}
+
+impl World {
+    /// Who stands in the way of `id` having this hardware address.
+    pub fn mac_taken_by(&self, mac: Mac, id: GuestId) -> Option<MacHolder> {
+        let all: RangeInclusive<_> = (mac, FIRST)..=(mac, LAST);
+        let mut holders = self.macs.held.range(all).map(|(_, holder)| *holder);
+        if let Some(holder) = holders.find(|holder| *holder != id) {
+            return Some(MacHolder::Placed(holder));
+        }
+        if self.macs.held.contains(&(mac, id)) {
+            return None;
+        }
+        let document = self.guests.get(&id)?.document.as_ref()?;
+        let own = (document.create_revision, id);
+        let earlier = self.macs.askers(mac).next().filter(|eldest| *eldest < own);
+        earlier.map(|(_, asker)| MacHolder::AskedEarlier(asker))
+    }
+}
+
+const FIRST: GuestId = GuestId::new(Uuid::nil());
+const LAST: GuestId = GuestId::new(Uuid::max());
+
+/// What a guest without a place asks for, and since when.
+fn wish(entry: &GuestEntry) -> Option<(Mac, i64)> {
+    Some((entry.understood()?.mac?, entry.document.as_ref()?.create_revision))
+}
