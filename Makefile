@@ -10,7 +10,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BUILD := $(CARGO) build --workspace --bins --tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs build demo demo-check test sim soak check fmt clippy doc deny rules
+.PHONY: help setup programs build demo demo-check test sim sim-full soak bench bench-full check fmt clippy doc deny rules
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -40,14 +40,25 @@ test: programs ## Run all tests (with nextest where it is installed)
 
 SEEDS ?= 1000
 
-sim: ## Simulate SEEDS histories (1000), each of one seed: faults, crashes, and what must hold
-	@SIM_SEEDS=$(SEEDS) $(CARGO) test --test sim -- --nocapture every_history
+sim: ## Simulate SEEDS fresh histories (1000), each of one seed: faults, crashes, and what must hold
+	@SIM_SEEDS=$(SEEDS) $(CARGO) test --profile sim --test sim -- --nocapture every_history
 
-MINUTES ?= 30
+sim-full: MINUTES ?= 60
+sim-full: ## Simulate for MINUTES (60): fresh histories, every crash and stale read swept, mutants hunted; with a report
+	@SIM_MINUTES=$(MINUTES) SIM_SWEEP=full SIM_MUTANTS=hunt CARGO="$(CARGO)" tests/sim/full.sh
 
+soak: MINUTES ?= 30
 soak: programs ## Real processes under faults for MINUTES (30): leaders stopped past their lease, agents killed, bad ways
 	@SOAK_MINUTES=$(MINUTES) $(CARGO) test --test it -- --exact --nocapture \
 		soak::pairs_of_operators_under_all_faults_for_as_long_as_asked
+
+bench: programs ## Measure against the etcd underneath, in the same run (about ten minutes); docs/performance.md tells what was found
+	@$(CARGO) build --release --workspace --bins
+	@$(TARGET_DIR)/release/lochness-bench
+
+bench-full: programs ## The same with the largest fleets (an hour)
+	@$(CARGO) build --release --workspace --bins
+	@$(TARGET_DIR)/release/lochness-bench --size full --json target/bench/full.json
 
 check: setup fmt clippy doc deny rules ## Formatting, lints, documentation, dependencies, alert rules
 

@@ -1,0 +1,93 @@
+//! Placements a second: guests that wait for their subnet, which then comes. Their image takes for
+//! ever to fetch, so that placing is all that happens.
+
+use anyhow::Context as _;
+
+use super::{Fleet, LIMIT, Scale};
+use crate::ceiling::{Shape, Template, measure};
+use crate::documents::{guest, put_all, subnet};
+use crate::figure::{Bound, Figure, median};
+use crate::machine::Stopwatch;
+use crate::stack::{Meter, connect, etcd};
+use crate::tally::Tally;
+
+/// An hour, for a measurement of a minute.
+const NEVER: &[&str] = &["--image-delay", "3600000"];
+/// As the operator groups, and as FACTS of etcd say is good: the better one of a round is its ceiling.
+const SHAPES: [Shape; 3] = [
+    Shape { group: 32, in_flight: 4 },
+    Shape { group: 64, in_flight: 4 },
+    Shape { group: 110, in_flight: 4 },
+];
+
+/// Measures.
+pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
+    let guests = scale.pick(1_000, 20_000, 20_000);
+    let small = scale.pick(20, 1_000, 1_000);
+    let (mut ours, mut ratios, mut stolen) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut note, mut ceilings) = (String::new(), Vec::new());
+    for _ in 0..scale.rounds {
+        let round = place(scale, small, guests).await?;
+        let ceiling = ceiling(&round.template, guests).await?;
+        ours.push(round.rate);
+        ratios.push(round.rate / ceiling);
+        ceilings.push(ceiling);
+        stolen.push(round.stolen);
+        note = format!("{}; {} bytes a placement", round.cpu, round.template.bytes());
+    }
+    let absolute = median(&ours);
+    let mut figures = vec![
+        Figure::told(format!("placements, {small} hosts, {guests} guests"), "/s", ours)
+            .stolen(&stolen)
+            .note(note),
+        Figure::told("etcd alone, the same in nested transactions", "/s", ceilings),
+        Figure::told("placements against etcd alone", "×", ratios)
+            .bounded(Bound::AtLeast(0.7))
+            .stolen(&stolen),
+    ];
+    let large = scale.pick(0, 5_000, 10_000);
+    if large > 0 {
+        let round = place(scale, large, guests).await?;
+        let name = format!("placements, {large} hosts against {small}");
+        figures.push(
+            Figure::told(name, "×", vec![round.rate / absolute])
+                .bounded(Bound::AtLeast(0.9))
+                .stolen(&[round.stolen])
+                .note(format!("{:.0}/s; {}", round.rate, round.cpu)),
+        );
+    }
+    Ok(figures)
+}
+
+struct Round {
+    rate: f64,
+    stolen: f64,
+    cpu: String,
+    template: Template,
+}
+
+async fn place(scale: &Scale, hosts: u32, guests: u32) -> anyhow::Result<Round> {
+    let fleet = Fleet::start_with(scale, hosts, NEVER).await?;
+    let mut tally = Tally::start(fleet.kv.clone()).await?;
+    put_all(&fleet.kv, (0..guests).map(guest)).await?;
+    let all = usize::try_from(guests)?;
+    tally.until("all guests wait", LIMIT, |count| count.statuses >= all).await?;
+    let meter = Meter::start(&fleet.etcd, &fleet.pids())?;
+    let watch = Stopwatch::start()?;
+    put_all(&fleet.kv, [subnet()]).await?;
+    tally.until("all guests are placed", LIMIT, |count| count.placed >= all).await?;
+    let rate = f64::from(guests) / watch.elapsed().as_secs_f64();
+    let template = Template::read(&fleet.kv).await.context("what a placement wrote")?;
+    Ok(Round { rate, stolen: watch.stolen()?, cpu: meter.words()?, template })
+}
+
+/// What etcd takes at best, in any of the shapes, on a fresh store each.
+pub(crate) async fn ceiling(template: &Template, guests: u32) -> anyhow::Result<f64> {
+    let mut best: f64 = 0.0;
+    for shape in SHAPES {
+        let etcd = etcd();
+        let kv = connect(&etcd).await?;
+        best = best.max(measure(&kv, template, guests, shape).await?);
+    }
+    Ok(best)
+}

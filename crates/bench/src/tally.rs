@@ -1,0 +1,115 @@
+//! A watch that only counts: how many keys of a kind have come, and when the last one did.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use lochness_api::Prefix;
+use lochness_api::keys::Key;
+use lochness_api::status::Phase;
+use lochness_kv::{EtcdKv, Event, Kv as _, WatchRequest};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Whoever looks on while nothing comes is told so often how far it is.
+const TELL: Duration = Duration::from_secs(10);
+
+/// What has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Count {
+    /// Index keys: guests that are placed.
+    pub(crate) placed: usize,
+    /// Guests' statuses that say `Running`, counted once each.
+    pub(crate) running: usize,
+    /// Guests' statuses that came at all.
+    pub(crate) statuses: usize,
+    /// All events.
+    pub(crate) events: u64,
+    /// Revisions: what etcd's log had to take.
+    pub(crate) revision: i64,
+}
+
+/// Counts what comes under the prefix.
+pub(crate) struct Tally {
+    counts: watch::Receiver<Count>,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Tally {
+    /// Counts from now on.
+    pub(crate) async fn start(kv: Arc<EtcdKv>) -> anyhow::Result<Self> {
+        let prefix = Prefix::default();
+        let from = kv.range(lochness_kv::RangeRequest::key("none")).await?.header.revision + 1;
+        let mut stream = kv.watch(WatchRequest::prefix(prefix.as_str().to_owned(), from)).await?;
+        let (sender, counts) = watch::channel(Count::default());
+        let task = tokio::spawn(async move {
+            let mut count = Count::default();
+            let mut running = std::collections::HashSet::new();
+            loop {
+                let batch = stream.next().await?;
+                for event in &batch.events {
+                    count.events += 1;
+                    count.revision = event.revision();
+                    let Event::Put(kv) = event else { continue };
+                    match prefix.parse(&kv.key).ok() {
+                        Some(Key::Placement(..)) => count.placed += 1,
+                        Some(Key::GuestStatus(id)) => {
+                            count.statuses += 1;
+                            let phase = phase(&kv.value);
+                            if phase == Some(Phase::Running) && running.insert(id) {
+                                count.running += 1;
+                            }
+                        }
+                        _ => {}
+                    }
+                }
+                if sender.send(count).is_err() {
+                    return Ok(());
+                }
+            }
+        });
+        Ok(Self { counts, task })
+    }
+
+    /// What has come by now.
+    pub(crate) fn now(&self) -> Count {
+        *self.counts.borrow()
+    }
+
+    /// When the count is as wished; an error when it is not within `limit`.
+    pub(crate) async fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut enough: impl FnMut(&Count) -> bool,
+    ) -> anyhow::Result<Instant> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let waiting = self.counts.wait_for(|count| enough(count));
+            let ended = tokio::time::timeout(TELL, waiting).await.map(|came| came.map(drop));
+            match ended {
+                Ok(Ok(())) => return Ok(Instant::now()),
+                Ok(Err(_)) => bail!("the watch ended while waiting until {what}"),
+                Err(_) if Instant::now() < deadline => {
+                    eprintln!("   until {what}: {:?}", self.now());
+                }
+                Err(_) => bail!("not within {limit:?}: {what}; {:?}", self.now()),
+            }
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The phase in a status, read without the rest.
+fn phase(value: &[u8]) -> Option<Phase> {
+    #[derive(serde::Deserialize)]
+    struct Told {
+        phase: Phase,
+    }
+    serde_json::from_slice::<Told>(value).ok().map(|told| told.phase)
+}
