@@ -35,8 +35,8 @@ pub(super) struct Leak {
 pub(super) enum Cause {
     /// The guest does not exist.
     NoGuest(GuestId),
-    /// The guest is placed with another address, as its status of this revision says.
-    Elsewhere(GuestId, i64),
+    /// The guest is placed with another address.
+    Elsewhere(GuestId),
     /// A quarantine without a lease: it was copied, or written by hand.
     NoLease,
 }
@@ -116,7 +116,7 @@ fn cause(
     }
     let placement = entry.placement()?;
     let is_elsewhere = (placement.subnet, placement.ip) != (facts.id, ip);
-    is_elsewhere.then(|| Cause::Elsewhere(guest, entry.status_revision()))
+    is_elsewhere.then_some(Cause::Elsewhere(guest))
 }
 
 /// Whether a hypervisor lists the guest, or a guest with the address that is not known to have it from another subnet.

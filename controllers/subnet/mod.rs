@@ -31,7 +31,7 @@ use crate::dependents::Dependents;
 use crate::pace::Pace;
 use crate::statuses::{Found, Statuses};
 use crate::suspects::Suspects;
-use crate::world::World;
+use crate::world::{GuestEntry, World};
 use audit::{Audit, Cause, Leak, Unreserved};
 use plan::Facts;
 
@@ -135,7 +135,7 @@ impl SubnetReconciler {
         let mut leaked = self.leaks.observe(facts.id, &leaks, facts.now, grace);
         leaked.extend(self.endless.observe(facts.id, &endless, facts.now, grace.max(quarantine)));
         let reserve = audit.unreserved.iter().map(|address| self.reserve(facts.id, *address));
-        let free = leaked.into_iter().map(|leak| self.free(facts.id, leak));
+        let free = leaked.into_iter().map(|leak| self.free(facts, leak));
         reserve.chain(free).take(REPAIRS_AT_ONCE).collect()
     }
 
@@ -153,8 +153,8 @@ impl SubnetReconciler {
         }
     }
 
-    fn free(&self, subnet: SubnetId, leak: Leak) -> Commit {
-        let Leak { ip, revision, cause } = leak;
+    fn free(&self, facts: &Facts<'_>, leak: Leak) -> Commit {
+        let (subnet, Leak { ip, revision, cause }) = (facts.id, leak);
         warn!(%subnet, %ip, ?cause, "a reservation has no use, freeing the address");
         let key = self.context.key(&Key::Address(subnet, ip));
         let mut compares = vec![Compare::ModRevision(key.clone().into(), revision)];
@@ -163,7 +163,8 @@ impl SubnetReconciler {
                 Compare::absent(self.context.key(&Key::Guest(guest))),
                 Compare::absent(self.context.key(&Key::GuestStatus(guest))),
             ]),
-            Cause::Elsewhere(guest, revision) => {
+            Cause::Elsewhere(guest) => {
+                let revision = facts.world.guest(guest).map_or(0, GuestEntry::status_revision);
                 let status = self.context.key(&Key::GuestStatus(guest));
                 compares.push(Compare::ModRevision(status.into(), revision));
             }

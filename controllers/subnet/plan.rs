@@ -202,7 +202,7 @@ fn words(leak: &Leak) -> String {
     let ip = leak.ip;
     match leak.cause {
         Cause::NoGuest(guest) => format!("{ip} for guest {guest}, which does not exist"),
-        Cause::Elsewhere(guest, _) => format!("{ip} for guest {guest}, which has another address"),
+        Cause::Elsewhere(guest) => format!("{ip} for guest {guest}, which has another address"),
         Cause::NoLease => format!("{ip} in a quarantine without an end"),
     }
 }

@@ -8,6 +8,7 @@
 mod harness;
 mod structure;
 
+mod addresses;
 mod adoption;
 mod agent_faults;
 mod capacity;

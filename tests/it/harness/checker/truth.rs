@@ -1,11 +1,13 @@
 //! What must hold of the hosts' true histories, by the numbers of the invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use lochness_agent::server::{Effect, EffectKind};
 use lochness_agent::wire::Order;
 use lochness_api::job::JobAction;
-use lochness_api::{GuestId, HypervisorId, JobId, Key};
+use lochness_api::status::GuestStatus;
+use lochness_api::{GuestId, HypervisorId, JobId, Key, SubnetId};
 
 use super::record::Record;
 use super::{HostHistory, Violation};
@@ -69,12 +71,16 @@ fn freed_too_early(record: &Record, histories: &[HostHistory]) -> Vec<Violation>
     let mut found = Vec::new();
     for step in &record.steps {
         for change in &step.changes {
-            let (Some(Key::Address(_, ip)), Some(before)) = (&change.key, &change.before) else {
+            let (Some(Key::Address(subnet, ip)), Some(before)) = (&change.key, &change.before)
+            else {
                 continue;
             };
             let holder = std::str::from_utf8(&before.value).ok().and_then(|id| id.parse().ok());
             let Some(guest) = holder else { continue };
             if change.after.as_ref().is_some_and(|after| after.value == before.value) {
+                continue;
+            }
+            if has_another_address(record, step.revision, guest, (*subnet, *ip)) {
                 continue;
             }
             for history in histories {
@@ -92,6 +98,21 @@ fn freed_too_early(record: &Record, histories: &[HostHistory]) -> Vec<Violation>
         }
     }
     found
+}
+
+/// Whether the guest's status said at that revision that it has another address: the reservation was no use to it.
+fn has_another_address(
+    record: &Record,
+    revision: i64,
+    guest: GuestId,
+    address: (SubnetId, IpAddr),
+) -> bool {
+    let until = record.steps.iter().filter(|step| step.revision <= revision);
+    let changes = until.flat_map(|step| &step.changes);
+    let mut statuses = changes.filter(|change| change.key == Some(Key::GuestStatus(guest)));
+    let last = statuses.next_back().and_then(|change| change.after.as_ref());
+    let placement = last.and_then(|kv| GuestStatus::parse(&kv.value).ok()?.placement);
+    placement.is_some_and(|it| (it.subnet, it.ip) != address)
 }
 
 struct Judge<'a> {
