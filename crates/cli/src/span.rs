@@ -1,4 +1,4 @@
-//! Spans of time and amounts of memory, as people write and read them.
+//! Spans of time, amounts of memory and numbers of addresses, as people write and read them.
 
 use std::time::Duration;
 
@@ -37,6 +37,20 @@ pub(crate) fn megabytes(amount: u64) -> String {
     }
 }
 
+/// Above this a number of addresses is shown as a power of two: IPv4 never is.
+const EXACT_ADDRESSES: u128 = 1 << 32;
+
+/// A number of addresses: as it is up to 2^32, and as the nearest power of two beyond, such as `2^64`.
+pub(crate) fn addresses(amount: u128) -> String {
+    if amount <= EXACT_ADDRESSES {
+        return amount.to_string();
+    }
+    // Nearest by ratio: from the square root of two times a power on, the next one is nearer.
+    let floor = amount.ilog2();
+    let half = (amount >> (floor - 16)) * 10 / (1 << 16);
+    format!("2^{}", if half >= 14 { floor + 1 } else { floor })
+}
+
 fn scaled(amount: u64, unit: u64, letter: char) -> String {
     let whole = amount / unit;
     let tenth = (amount % unit) * 10 / unit;
@@ -46,6 +60,21 @@ fn scaled(amount: u64, unit: u64, letter: char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_of_addresses_that_no_one_can_read_are_powers_of_two() {
+        for (amount, text) in [
+            (0, "0"),
+            (16_777_213, "16777213"),
+            (1 << 32, "4294967296"),
+            ((1 << 33) + 1, "2^33"),
+            (u128::from(u64::MAX) - 3, "2^64"),
+            (3 << 60, "2^62"),
+            (u128::MAX, "2^128"),
+        ] {
+            assert_eq!(addresses(amount), text, "{amount}");
+        }
+    }
 
     #[test]
     fn spans_are_read_as_people_write_them() {

@@ -1,18 +1,19 @@
 //! Everything that only has a document and a few numbers: networks, subnets, flavors, images, groups and VLANs.
 
-use lochness_api::Kind;
+use lochness_api::document::{Network, Subnet, SubnetChoice};
 use lochness_api::status::SubnetStatus;
+use lochness_api::{Document as _, Kind};
 use serde_json::Value;
 
 use super::{View, name_cell, number, reason_cell, text};
 use crate::object::Object;
-use crate::span::megabytes;
+use crate::span::{addresses, megabytes};
 use crate::table::Cell;
 
 pub(super) const SUBNET: &[&str] =
     &["NAME", "ID", "CIDR", "NETWORK", "USED", "FREE", "QUARANTINED", "REASON"];
-pub(super) const SUBNET_WIDE: &[&str] = &["START", "END", "GATEWAY", "CAPACITY"];
-pub(super) const NETWORK: &[&str] = &["NAME", "ID", "REASON"];
+pub(super) const SUBNET_WIDE: &[&str] = &["START", "END", "GATEWAY", "CAPACITY", "PRIORITY"];
+pub(super) const NETWORK: &[&str] = &["NAME", "ID", "PLACE", "REASON"];
 pub(super) const FLAVOR: &[&str] = &["NAME", "ID", "MEMORY", "CPU", "DISK", "IMAGE", "REASON"];
 pub(super) const IMAGE: &[&str] = &["NAME", "ID", "FORMAT", "SOURCE", "REASON"];
 pub(super) const FWGROUP: &[&str] = &["NAME", "ID", "RULES", "REASON"];
@@ -22,8 +23,16 @@ pub(super) const VLANGROUP: &[&str] = &["NAME", "ID", "DESCRIPTION", "REASON"];
 pub(super) fn subnet(object: &Object, view: &View<'_>) -> (Vec<Cell>, Vec<Cell>) {
     let document = object.json();
     let status: Option<SubnetStatus> = object.status_as();
+    let parsed = object.document.as_ref();
+    let parsed = parsed.and_then(|stored| Subnet::parse(&object.id, &stored.value).ok());
+    // A status counts up to 2^64; the document knows what a larger range has.
+    let full = |number: u64| match &parsed {
+        Some(subnet) if number > u64::MAX / 2 => subnet.capacity(),
+        Some(_) | None => number.into(),
+    };
     let count = |number: fn(&SubnetStatus) -> u64| {
-        Cell::new(status.as_ref().map(|status| number(status).to_string()).unwrap_or_default())
+        let shown = status.as_ref().map(|status| addresses(full(number(status))));
+        Cell::new(shown.unwrap_or_default())
     };
     let cells = vec![
         name_cell(object),
@@ -40,12 +49,24 @@ pub(super) fn subnet(object: &Object, view: &View<'_>) -> (Vec<Cell>, Vec<Cell>)
         text(&document, "end").into(),
         text(&document, "gateway").into(),
         count(|status| status.capacity),
+        parsed.as_ref().map(|it| it.metadata.priority().to_string()).unwrap_or_default().into(),
     ];
     (cells, wide)
 }
 
 pub(super) fn network(object: &Object) -> Vec<Cell> {
-    vec![name_cell(object), object.id.clone().into(), reason_cell(object)]
+    let parsed = object.document.as_ref();
+    let parsed = parsed.and_then(|stored| Network::parse(&object.id, &stored.value).ok());
+    let place = parsed.map(|network| match network.subnet_choice().unwrap_or_default() {
+        SubnetChoice::Fill => "fill",
+        SubnetChoice::Spread => "spread",
+    });
+    vec![
+        name_cell(object),
+        object.id.clone().into(),
+        place.unwrap_or_default().to_owned().into(),
+        reason_cell(object),
+    ]
 }
 
 pub(super) fn flavor(object: &Object, view: &View<'_>) -> Vec<Cell> {
