@@ -19,6 +19,10 @@ pub mod rules;
 #[cfg(test)]
 mod agreement;
 #[cfg(test)]
+mod facts;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,7 +180,7 @@ impl FirewallReconciler {
     fn answered(
         &self,
         host: HypervisorId,
-        due: Due,
+        due: &Due,
         state: FirewallState,
     ) -> Result<Outcome, ReconcileError> {
         let (wanted, revision) = match &due.request {
@@ -296,7 +300,7 @@ impl Reconciler for FirewallReconciler {
             sent = Self::send(&due).await;
         }
         match sent {
-            Sent::Answered(state) => self.answered(*host, due, state),
+            Sent::Answered(state) => self.answered(*host, &due, state),
             Sent::Failed(error) => {
                 if let CallError::Agent(error) = &error {
                     self.refused(*host, due.before, error);

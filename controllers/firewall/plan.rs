@@ -74,7 +74,7 @@ pub(crate) fn hosts_of(
 }
 
 /// The hosts with guests of a group whose rules name `named`.
-pub(crate) fn hosts_naming(
+pub fn hosts_naming(
     world: &World,
     named: FwGroupId,
 ) -> impl Iterator<Item = HypervisorId> + use<> {

@@ -1,82 +1,22 @@
-//! The compiler, held against what a ruleset must say and, where it is installed, against nft itself.
+//! The compiler, held against what a ruleset must say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::net::IpAddr;
-use std::process::{Command, Stdio};
 
-use lochness_api::document::{Action, Document as _, FwGroup, PortRange, Protocol, Rule};
+use lochness_api::document::{Document as _, FwGroup, Rule};
 use lochness_api::keys::Key;
-use lochness_api::{FwGroupId, Mac};
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::agreement::Rules;
 use super::compile::compile;
-use super::content::{Difference, Ruleset};
-use super::input::{Input, LocalGuest, input};
+use super::facts::{Facts, group, guest, members_of};
+use super::input::input;
 use super::plan::hosts_naming;
 use super::rules::{RulesInForce, rules_in_force};
 use crate::test_world::{TestWorld, id};
-use crate::world::{Change, Family, Members};
-
-pub(super) fn group(number: usize) -> FwGroupId {
-    id(number)
-}
+use crate::world::{Change, Family};
 
 fn rules(rules: &Value) -> Vec<Rule> {
     let text = json!({"rules": rules}).to_string();
     FwGroup::parse(&group(1).to_string(), text.as_bytes()).unwrap().rules
-}
-
-pub(super) fn mac(number: u8) -> Mac {
-    format!("02:00:00:00:00:{number:02x}").parse().unwrap()
-}
-
-fn guest(ip: &str, number: u8, fwgroup: Option<FwGroupId>) -> LocalGuest {
-    let ip = ip.parse().unwrap();
-    LocalGuest { ip, bridge: "br0".to_owned(), mac: mac(number), vlans: vec![1], fwgroup }
-}
-
-/// Everything that a ruleset is made of, without a world to borrow it from.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
-    pub(super) guests: Vec<LocalGuest>,
-    pub(super) groups: BTreeMap<FwGroupId, Vec<Rule>>,
-    pub(super) members: BTreeMap<FwGroupId, BTreeSet<IpAddr>>,
-}
-
-impl Facts {
-    fn of_group(rules: Vec<Rule>) -> Self {
-        Self { groups: BTreeMap::from([(group(1), rules)]), ..Self::default() }
-    }
-
-    /// The ruleset and its text.
-    pub(super) fn compile(&self) -> (Ruleset, String) {
-        let members: BTreeMap<_, _> =
-            self.members.iter().map(|(group, ips)| (*group, members_of(ips))).collect();
-        let ruleset = compile(&self.input(&members));
-        let text = ruleset.text(|group| members.get(&group));
-        (ruleset, text)
-    }
-
-    pub(super) fn text(&self) -> String {
-        self.compile().1
-    }
-
-    pub(super) fn input<'a>(&'a self, members: &'a BTreeMap<FwGroupId, Members>) -> Input<'a> {
-        let groups = self.groups.iter().map(|(group, rules)| (*group, rules.as_slice())).collect();
-        let members = members.iter().map(|(group, members)| (*group, Some(members))).collect();
-        Input { guests: self.guests.clone(), groups, members }
-    }
-}
-
-pub(super) fn members_of(ips: &BTreeSet<IpAddr>) -> Members {
-    let mut members = Members::default();
-    for ip in ips {
-        members.join(*ip);
-    }
-    members
 }
 
 /// The ruleset of a host with one guest in a group with these rules.
@@ -322,178 +262,4 @@ fn a_placement_is_covered_only_from_its_index_key_on() {
     assert_eq!(newest(&world), world.revision());
     world.delete(&Key::Placement(host, id(1)));
     assert_eq!(newest(&world), 0);
-}
-
-pub(super) fn any_ip() -> impl Strategy<Value = IpAddr> {
-    prop_oneof![
-        (1_u8..6).prop_map(|low| IpAddr::from([10, 0, 0, low])),
-        (1_u16..6).prop_map(|low| IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, low])),
-    ]
-}
-
-pub(super) fn any_group() -> impl Strategy<Value = FwGroupId> {
-    (1_usize..5).prop_map(group)
-}
-
-pub(super) fn any_guest() -> impl Strategy<Value = LocalGuest> {
-    let bridge = prop_oneof![Just("br0"), Just("br1"), Just("not a name")];
-    let vlans = prop::collection::btree_set(1_u16..5, 1..3);
-    (any_ip(), bridge, 1_u8..9, vlans, prop::option::of(any_group())).prop_map(
-        |(ip, bridge, number, vlans, fwgroup)| LocalGuest {
-            ip,
-            bridge: bridge.to_owned(),
-            mac: mac(number),
-            vlans: vlans.into_iter().collect(),
-            fwgroup,
-        },
-    )
-}
-
-fn any_rule() -> impl Strategy<Value = Rule> {
-    // Some anywhere, most among the addresses of guests.
-    let source = prop_oneof![
-        1 => (any::<u32>(), 0_u8..=32)
-            .prop_map(|(bits, prefix)| (IpAddr::from(bits.to_be_bytes()), prefix)),
-        1 => (any::<u128>(), 0_u8..=128)
-            .prop_map(|(bits, prefix)| (IpAddr::from(bits.to_be_bytes()), prefix)),
-        3 => (any_ip(), 0_u8..4).prop_map(|(ip, wider)| {
-            (ip, if ip.is_ipv4() { 32 } else { 128 } - wider)
-        }),
-    ];
-    // As the parser gives them: the address is the range's first.
-    let source = source.prop_map(|(ip, prefix)| {
-        let range = ipnetwork::IpNetwork::new(ip, prefix).unwrap();
-        ipnetwork::IpNetwork::new(range.network(), prefix).unwrap()
-    });
-    let kind = prop_oneof![
-        Just((None, false)),
-        Just((Some(Protocol::Icmp), false)),
-        Just((Some(Protocol::Icmpv6), false)),
-        any::<bool>().prop_map(|ports| (Some(Protocol::Tcp), ports)),
-        any::<bool>().prop_map(|ports| (Some(Protocol::Udp), ports)),
-    ];
-    let ports = (1_u16..9, 0_u16..3)
-        .prop_map(|(start, more)| PortRange { start, end: start.saturating_add(more) });
-    let action = prop_oneof![Just(Action::Accept), Just(Action::Deny), Just(Action::Reject)];
-    let from = (prop::option::of(source), prop::option::of(any_group()));
-    (from, kind, ports, action).prop_map(
-        |((source, group), (protocol, has_ports), ports, action)| {
-            let ports = has_ports.then_some(ports);
-            Rule { source, group, ports, protocol, action, other: serde_json::Map::new() }
-        },
-    )
-}
-
-pub(super) fn any_facts() -> impl Strategy<Value = Facts> {
-    let guests = prop::collection::vec(any_guest(), 0..8);
-    let rules = prop::collection::vec(prop::collection::vec(any_rule(), 0..6), 4);
-    let members =
-        prop::collection::btree_map(any_group(), prop::collection::btree_set(any_ip(), 0..4), 0..4);
-    (guests, rules, members).prop_map(|(guests, rules, members)| {
-        let groups = rules.into_iter().enumerate();
-        let groups = groups.map(|(index, rules)| (group(index + 1), rules)).collect();
-        Facts { guests, groups, members }
-    })
-}
-
-/// Whether nft is installed and may be used here.
-fn has_nft() -> bool {
-    let listed = Command::new("nft").args(["list", "tables"]).output();
-    listed.is_ok_and(|output| output.status.success())
-}
-
-/// What nft says against a ruleset, without applying it.
-fn nft_refuses(text: &str) -> Option<String> {
-    let mut nft = Command::new("nft")
-        .args(["--check", "--file", "-"])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    nft.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = nft.wait_with_output().unwrap();
-    (!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned())
-}
-
-/// The text with the elements of its sets as they are after the changes.
-fn patched(text: &str, difference: &Difference) -> BTreeMap<String, BTreeSet<String>> {
-    let mut sets = Rules::parse(text).elements();
-    for (set, elements) in &difference.remove {
-        let own = sets.get_mut(set).expect("a patch names sets of the text");
-        for element in elements {
-            assert!(own.remove(element), "{element} was no element of {set}");
-        }
-    }
-    for (set, elements) in &difference.add {
-        let own = sets.get_mut(set).expect("a patch names sets of the text");
-        for element in elements {
-            assert!(own.insert(element.clone()), "{element} was an element of {set}");
-        }
-    }
-    sets
-}
-
-proptest! {
-    #[test]
-    fn the_same_guests_in_another_order_give_the_same_bytes(
-        (facts, shuffled) in any_facts().prop_flat_map(|facts| {
-            let shuffled = Just(facts.guests.clone()).prop_shuffle();
-            (Just(facts), shuffled)
-        }),
-    ) {
-        let (ruleset, text) = facts.compile();
-        let (other, same) = Facts { guests: shuffled, ..facts }.compile();
-        prop_assert_eq!((other.content, same), (ruleset.content.clone(), text));
-        prop_assert_eq!(ruleset.content.hash.len(), 64);
-    }
-
-    #[test]
-    fn what_patches_lead_to_is_what_a_put_says(
-        facts in any_facts(),
-        histories in prop::collection::vec(
-            (prop::collection::vec(any_guest(), 0..8), any_group(), any_ip(), any::<bool>()), 1..12),
-    ) {
-        let mut now = facts;
-        let mut members: BTreeMap<_, _> =
-            now.members.iter().map(|(group, ips)| (*group, members_of(ips))).collect();
-        let mut before = compile(&now.input(&members));
-        let mut text = before.text(|group| members.get(&group));
-        for (guests, group, ip, joins) in histories {
-            now.guests = guests;
-            if let Some(ips) = now.members.get_mut(&group) {
-                let members = members.get_mut(&group).unwrap();
-                if joins && ips.insert(ip) {
-                    members.join(ip);
-                } else if !joins && ips.remove(&ip) {
-                    members.leave(ip);
-                }
-            }
-            let after = compile(&now.input(&members));
-            let difference = before.content.difference(&after.content, |group| members.get(&group));
-            let reached = patched(&text, &difference.expect("the rules are the same"));
-            let (put, put_text) = now.compile();
-            prop_assert_eq!(&put.content.hash, &after.content.hash);
-            prop_assert_eq!(&reached, &Rules::parse(&put_text).elements());
-            text = after.text(|group| members.get(&group));
-            prop_assert_eq!(&text, &put_text);
-            before = after;
-        }
-    }
-
-    #[test]
-    fn rulesets_of_one_hash_say_the_same(one in any_facts(), other in any_facts()) {
-        let ((first, text), (second, other_text)) = (one.compile(), other.compile());
-        prop_assert_eq!(first.content.hash == second.content.hash, text == other_text);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
-    #[test]
-    fn nft_takes_every_ruleset_where_it_is_installed(facts in any_facts()) {
-        let text = facts.text();
-        if has_nft() {
-            prop_assert_eq!(nft_refuses(&text), None, "{}", text);
-        }
-    }
 }

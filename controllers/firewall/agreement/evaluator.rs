@@ -1,5 +1,7 @@
 //! What the documents say of a packet, as a person would read them.
 
+#![allow(clippy::match_same_arms, reason = "every line is a rule of its own")]
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -8,9 +10,9 @@ use lochness_api::{FwGroupId, Mac};
 
 use super::{Body, Carried, Packet, Tag, Verdict};
 use crate::firewall::compile::port_name;
+use crate::firewall::facts::Facts;
 use crate::firewall::input::LocalGuest;
 use crate::firewall::nft::is_interface_name;
-use crate::firewall::tests::Facts;
 
 /// What the documents say of a packet.
 pub(super) fn judge(facts: &Facts, packet: &Packet) -> Verdict {
@@ -18,7 +20,7 @@ pub(super) fn judge(facts: &Facts, packet: &Packet) -> Verdict {
     let (senders, targets): (Vec<_>, Vec<_>) =
         (with(packet.from).collect(), with(packet.to).collect());
     let is_its_port = |guest: &&LocalGuest| port_name(guest.mac) == packet.port;
-    if packet.port.starts_with("lng") && !senders.iter().any(|guest| is_its_port(guest)) {
+    if packet.port.starts_with("lng") && !senders.iter().any(is_its_port) {
         return Verdict::Dropped;
     }
     for guests in [&senders, &targets] {
@@ -128,7 +130,7 @@ fn by_rules(facts: &Facts, rules: &[Rule], source: IpAddr, carried: Carried) -> 
         let member = rule.group.is_none_or(|group| {
             facts.members.get(&group).is_some_and(|members| members.contains(&source))
         });
-        let carries = match (rule.protocol, carried) {
+        let fits = match (rule.protocol, carried) {
             (None, _) => true,
             (Some(Protocol::Tcp), Carried::Tcp { to })
             | (Some(Protocol::Udp), Carried::Udp { to, .. }) => {
@@ -138,7 +140,7 @@ fn by_rules(facts: &Facts, rules: &[Rule], source: IpAddr, carried: Carried) -> 
             | (Some(Protocol::Icmpv6), Carried::Icmpv6(_)) => true,
             (Some(_), _) => false,
         };
-        if from && member && carries {
+        if from && member && fits {
             return match rule.action {
                 Action::Accept => Verdict::Passed,
                 Action::Deny => Verdict::Dropped,

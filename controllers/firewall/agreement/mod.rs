@@ -3,6 +3,8 @@
 //! Two sides that share nothing: [`interpreter`] reads the text that an agent would give to nft, and [`evaluator`] reads
 //! guests, groups and rules.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names the variants that it is about")]
+
 mod evaluator;
 mod interpreter;
 
@@ -13,7 +15,7 @@ use lochness_api::Mac;
 use proptest::prelude::*;
 
 use super::compile::port_name;
-use super::tests::{Facts, any_facts, any_ip, mac};
+use super::facts::{Facts, any_facts, any_ip, mac};
 use evaluator::judge;
 pub(super) use interpreter::Rules;
 

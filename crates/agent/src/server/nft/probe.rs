@@ -6,10 +6,11 @@ use crate::server::program::{ProgramError, Runner};
 
 /// For each look.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Bridged packets pass the rules of tables of the family inet only with these.
-const SWITCHES: [&str; 2] = [
+/// Bridged packets pass the rules of tables of the family inet only with these; those with a VLAN tag, with the third.
+const SWITCHES: [&str; 3] = [
     "/proc/sys/net/bridge/bridge-nf-call-iptables",
     "/proc/sys/net/bridge/bridge-nf-call-ip6tables",
+    "/proc/sys/net/bridge/bridge-nf-filter-vlan-tagged",
 ];
 /// The kernel is asked whether it knows what our rulesets are made of. Nothing comes in force by it.
 const KNOWN: &str = "table inet lochness_probe {
