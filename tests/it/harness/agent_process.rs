@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lochness_agent::server::{
-    AgentServer, Delays, Durability, Effect, Host, HostConfig, Registrar, Storage,
+    AgentServer, Delays, Durability, Effect, FirewallConfig, Host, HostConfig, Nft, Registrar,
+    Storage,
 };
+use lochness_agent::wire::FirewallState;
 use lochness_api::{HypervisorId, Prefix};
 use lochness_kv::EtcdConfig;
 use serde::{Deserialize, Serialize};
@@ -42,6 +44,16 @@ struct Role {
     address: SocketAddr,
     state: PathBuf,
     create: Duration,
+    network: Option<RealNetwork>,
+}
+
+/// The network of a host whose firewall is real.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RealNetwork {
+    /// The name of its namespace.
+    pub(crate) namespace: String,
+    /// Programs there are found before those of the system.
+    pub(crate) programs: PathBuf,
 }
 
 impl AgentProcess {
@@ -56,10 +68,42 @@ impl AgentProcess {
             address: free_address(),
             state: directory.path().join("state"),
             create,
+            network: None,
         };
+        Self::begin(role, directory).await
+    }
+
+    /// Starts one whose firewall is real; returns when it answers.
+    pub(crate) async fn start_real(
+        name: &str,
+        store: &Store,
+        etcd: &str,
+        network: RealNetwork,
+    ) -> Self {
+        let directory =
+            TempDir::with_prefix("lochness-it-agent-").expect("a directory can be made");
+        let role = Role {
+            name: name.to_owned(),
+            etcd: etcd.to_owned(),
+            prefix: store.prefix().to_string(),
+            address: free_address(),
+            state: directory.path().join("state"),
+            create: Duration::ZERO,
+            network: Some(network),
+        };
+        Self::begin(role, directory).await
+    }
+
+    async fn begin(role: Role, directory: TempDir) -> Self {
         let mut agent = Self { role, directory, child: None };
         agent.restart().await;
         agent
+    }
+
+    /// What it says of its firewall.
+    pub(crate) async fn firewall(&self) -> Result<FirewallState, String> {
+        let (_, body) = get(&format!("http://{}/firewall", self.role.address)).await?;
+        serde_json::from_slice(&body).map_err(|error| error.to_string())
     }
 
     pub(crate) fn id(&self) -> HypervisorId {
@@ -88,6 +132,7 @@ impl AgentProcess {
         let child = Command::new(std::env::current_exe().expect("this program has a path"))
             .args(["--exact", "harness::agent_process::agent_when_told_to_be_one", "--nocapture"])
             .env(ROLE, role)
+            .env("PATH", self.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be cloned"))
             .stderr(log)
@@ -113,6 +158,15 @@ impl AgentProcess {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Where it looks for programs.
+    fn path(&self) -> String {
+        let path = std::env::var("PATH").unwrap_or_default();
+        match &self.role.network {
+            Some(network) => format!("{}:{path}", network.programs.display()),
+            None => path,
+        }
+    }
+
     fn log_path(&self) -> PathBuf {
         self.directory.path().join("log")
     }
@@ -135,9 +189,14 @@ fn free_address() -> SocketAddr {
 async fn agent_when_told_to_be_one() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let role: Role = serde_json::from_str(&role).expect("the role is as AgentProcess wrote it");
+    tracing_subscriber::fmt().with_env_filter("info").with_ansi(false).init();
     let config = HostConfig {
         total_resources: HostOptions::new(&role.name).resources,
         delays: Delays { create: role.create, ..Delays::default() },
+        firewall: match &role.network {
+            Some(network) => FirewallConfig::Nft(Nft::open(Some(&network.namespace)).await),
+            None => FirewallConfig::Simulated,
+        },
         ..HostConfig::new(host_id(&role.name), role.name.clone())
     };
     let storage = Storage::disk(role.state, Durability::Kernel);

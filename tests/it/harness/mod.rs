@@ -12,7 +12,7 @@ mod stage;
 mod store;
 mod waiting;
 
-pub(crate) use agent_process::AgentProcess;
+pub(crate) use agent_process::{AgentProcess, RealNetwork};
 pub(crate) use agents::{HostOptions, SimulatedHost};
 pub(crate) use documents::{
     FLAVOR, IMAGE, NETWORK, SUBNET, flavor, guest, guest_id, host_id, image, network, subnet,

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::checker::{Checker, HostHistory};
 use super::{
-    AgentProcess, FLAVOR, HostOptions, IMAGE, Members, NETWORK, Operator, OperatorOptions, SUBNET,
-    SimulatedHost, Store, eventually, flavor, guest, guest_id, host_id, image, network, subnet,
+    AgentProcess, FLAVOR, HostOptions, IMAGE, Members, NETWORK, Operator, OperatorOptions,
+    RealNetwork, SUBNET, SimulatedHost, Store, eventually, flavor, guest, guest_id, host_id, image,
+    network, subnet,
 };
 
 /// Lines of an operator's log that a failed test prints.
@@ -91,6 +92,15 @@ impl Stage {
     pub(crate) async fn agent(&mut self, name: &str, create: Duration) -> usize {
         self.connect(host_id(name)).await;
         let agent = AgentProcess::start(name, &self.store, self.etcd.endpoint(), create).await;
+        self.agents.push(agent);
+        self.agents.len() - 1
+    }
+
+    /// A host whose agent is a process with a real firewall. Answers its place in `agents`.
+    pub(crate) async fn real_agent(&mut self, name: &str, network: RealNetwork) -> usize {
+        self.connect(host_id(name)).await;
+        let agent =
+            AgentProcess::start_real(name, &self.store, self.etcd.endpoint(), network).await;
         self.agents.push(agent);
         self.agents.len() - 1
     }

@@ -78,6 +78,7 @@ impl Host {
     /// Looks when something happened, and from time to time. Ends with the monitor.
     async fn watch(&self, nft: &Nft, mut monitor: Monitor) {
         let mut retry = RETRY_MIN;
+        let mut was_right = true;
         let mut next = Instant::now() + MONITOR_LISTENS;
         loop {
             let foreign = tokio::select! {
@@ -89,12 +90,13 @@ impl Host {
                 () = sleep_until(next) => Ok(true),
             };
             let Ok(foreign) = foreign else { return };
-            if !foreign {
+            // Repairs that do not help are changes too, and must not lead to more of them.
+            if !foreign || (!was_right && Instant::now() < next) {
                 continue;
             }
-            let is_right = self.look_after(nft).await;
-            retry = if is_right { RETRY_MIN } else { (retry * 2).min(RETRY_MAX) };
-            next = Instant::now() + if is_right { LOOK_EVERY } else { retry };
+            was_right = self.look_after(nft).await;
+            retry = if was_right { RETRY_MIN } else { (retry * 2).min(RETRY_MAX) };
+            next = Instant::now() + if was_right { LOOK_EVERY } else { retry };
         }
     }
 
@@ -138,7 +140,7 @@ impl Host {
             tracing::warn!(host = self.name(), "somebody changed our tables, they are as before");
             self.core().note_repair();
         }
-        true
+        nft.is_known()
     }
 
     /// Applies what is stored, and says whether that is in force. Whoever calls has the turn.

@@ -107,6 +107,11 @@ impl Nft {
         Ok(if wanted.is_some() && wanted == found { Tables::Ours } else { Tables::Others })
     }
 
+    /// Whether it is known how we left our tables.
+    pub(crate) fn is_known(&self) -> bool {
+        self.lock_reference().is_some()
+    }
+
     /// Whether a process of ours has this id.
     pub(crate) fn is_own(&self, pid: u32) -> bool {
         self.lock_own().contains(&pid)
@@ -114,8 +119,13 @@ impl Nft {
 
     /// Our tables without what counts.
     async fn list(&self) -> Result<String, ProgramError> {
-        let lines = Family::BOTH.map(|family| format!("list table {} {TABLE}\n", family.word()));
-        Ok(self.nft(&["-s", "-f", "-"], &lines.concat(), LIST_LIMIT).await?.output)
+        let mut list = String::new();
+        // One after the other: nft looks for both in the family of the first when they are asked for at once.
+        for family in Family::BOTH {
+            let words = ["-s", "list", "table", family.word(), TABLE];
+            list += &self.nft(&words, "", LIST_LIMIT).await?.output;
+        }
+        Ok(list)
     }
 
     async fn nft(
