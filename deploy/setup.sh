@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, and nothing else: etcd, protoc, promtool and nft from Debian, cargo-deny from source.
+# Installs what is missing, and nothing else: etcd, protoc, promtool, and nft, ip and unshare for the tests with real packets, from
+# Debian; cargo-deny from source.
 # Usage: deploy/setup.sh [version of cargo-deny]; without a version, only what building, testing and the demo need.
 set -euo pipefail
 
@@ -15,6 +16,9 @@ have protoc || missing+=(protobuf-compiler)
     missing+=(libprotobuf-dev)
 have promtool || missing+=(prometheus)
 have nft || missing+=(nftables)
+{ have ip && have bridge; } || missing+=(iproute2)
+{ have unshare && have nsenter; } || missing+=(util-linux)
+have mount || missing+=(mount)
 have cc || missing+=(build-essential)
 
 if ! have cargo; then

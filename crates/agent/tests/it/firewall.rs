@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lochness_agent::client::{AgentError, PatchOutcome};
-use lochness_agent::server::{EffectKind, Event, Faults};
-use lochness_agent::wire::{FirewallPatch, FirewallPut, FirewallState, Order};
+use lochness_agent::server::{EffectKind, Event, Faults, FirewallConfig, HostConfig};
+use lochness_agent::wire::{CAPABILITY_FIREWALL, FirewallPatch, FirewallPut, FirewallState, Order};
 
 use crate::fixture::{Fixture, config};
 
@@ -91,4 +91,46 @@ async fn the_stored_ruleset_is_in_force_again_after_a_boot_and_every_start_tells
     let last = history.last().unwrap();
     assert_eq!((last.kind, last.firewall), (EffectKind::FirewallApplied, revision));
     assert_eq!(agent.client.firewall().await.unwrap().revision, revision);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ruleset_that_concerns_more_than_our_tables_is_refused_and_the_former_one_stays() {
+    let agent = Fixture::new(config());
+    agent.client.put_firewall(&put(5), BUDGET).await.unwrap();
+    for hostile in ["flush ruleset", "table inet filter { }", "include \"/etc/passwd\""] {
+        let ruleset = format!("{}\n{hostile}\n", put(6).ruleset);
+        let refused = agent.client.put_firewall(&FirewallPut { ruleset, ..put(6) }, BUDGET).await;
+        let Err(AgentError::Refused { code: 422, message }) = refused else {
+            panic!("{hostile}: {refused:?}")
+        };
+        assert!(message.contains("line 2"), "{message}");
+    }
+    let state = agent.client.firewall().await.unwrap();
+    assert_eq!((state.hash.as_deref(), state.error), (Some("h5"), None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_without_a_firewall_offers_none() {
+    let agent = Fixture::new(HostConfig { firewall: FirewallConfig::None, ..config() });
+    let capabilities = agent.client.capabilities().await.unwrap().unwrap();
+    assert!(!capabilities.has(CAPABILITY_FIREWALL), "{capabilities:?}");
+    assert!(agent.client.put_firewall(&put(5), BUDGET).await.is_err());
+    agent.create(1, 1).await;
+    assert_eq!(agent.state(1).await.as_deref(), Some("running"), "guests need none");
+}
+
+#[tokio::test(start_paused = true)]
+async fn patches_are_in_force_again_after_a_restart_with_what_they_were_made_for() {
+    let agent = Fixture::new(config());
+    agent.client.put_firewall(&put(5), BUDGET).await.unwrap();
+    for revision in 6..60 {
+        let base = format!("h{}", revision - 1);
+        agent.client.patch_firewall(&patch(&base, revision, "web"), BUDGET).await.unwrap();
+    }
+    agent.host.shutdown().await;
+    let agent = Fixture::on(config(), agent.disk);
+    let state = agent.client.firewall().await.unwrap();
+    assert_eq!((state.hash.as_deref(), state.revision), (Some("h59"), Some(Order::new(1, 59))));
+    let next = agent.client.patch_firewall(&patch("h59", 60, "web"), BUDGET).await.unwrap();
+    assert!(matches!(next, PatchOutcome::Applied(_)), "{next:?}");
 }
