@@ -23,6 +23,7 @@ use lochness_api::keys::Key;
 use lochness_api::status::{GuestStatus, Phase, Placement};
 use lochness_api::{GuestId, JobId, Kind};
 use lochness_kv::{Compare, Op};
+use lochness_mutant::Mutant;
 use lochness_runtime::committer::Commit;
 use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
 use rand::SeedableRng;
@@ -199,8 +200,18 @@ impl GuestReconciler {
             return Ok(false);
         }
         let mut commit = self.anchored(step);
-        if only_if_undeclared {
+        let blind = lochness_mutant::is(Mutant::TeardownUnchecked)
+            || lochness_mutant::is(Mutant::UnparsedIsGone);
+        if only_if_undeclared && !blind {
             commit.compares.push(Compare::absent(self.context.key(&Key::Guest(step.id))));
+        }
+        if only_if_undeclared && lochness_mutant::is(Mutant::AddressFreedFirst) {
+            let Placement { subnet, ip, .. } = step.placement;
+            commit.writes.push(Op::delete(self.context.key(&Key::Address(subnet, ip))));
+        }
+        if lochness_mutant::is(Mutant::DocumentWrittenBack) && !only_if_undeclared {
+            let bound = format!(r#"{{"hypervisor":"{}"}}"#, step.placement.hypervisor);
+            commit.writes.push(Op::put(self.context.key(&Key::Guest(step.id)), bound));
         }
         self.close(step, close.as_ref(), &mut commit).await?;
         if let Some(next) = next {
@@ -208,7 +219,9 @@ impl GuestReconciler {
             let key = self.context.key(&Key::Job(id));
             commit.compares.push(Compare::absent(key.clone()));
             commit.writes.push(Op::put(key, json(&new_job(step, id, next))));
-            status.job = Some(id);
+            if !lochness_mutant::is(Mutant::JobUnnamed) {
+                status.job = Some(id);
+            }
         }
         commit.writes.push(Op::put(self.context.key(&Key::GuestStatus(step.id)), json(&status)));
         self.context.commits.commit(commit).await?;

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use lochness_agent::wire::Power;
 use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
-use lochness_api::status::{GuestStatus, Phase, Placement};
+use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Placement, Reason};
+use lochness_mutant::Mutant;
 
 use super::conditions::Conditions;
 use super::{converge, teardown};
@@ -146,6 +147,9 @@ pub(super) fn plan(input: &Input<'_>) -> Plan {
     if input.status.phase == Phase::Deleting {
         return teardown::go_on(input, &state);
     }
+    if input.sight == Sight::HostSilent && lochness_mutant::is(Mutant::SilentHostFreed) {
+        return Plan { action: Action::Free { close: None }, again_in: None };
+    }
     if input.entry.document.is_none() {
         return teardown::begin(input, &state);
     }
@@ -214,6 +218,16 @@ pub(super) fn answered(input: &Input<'_>) -> GuestStatus {
         conditions.placement(&fields_that_wait(document, input.placement));
     }
     conditions.firewall(input.waiting.as_ref(), input.closed_group);
+    if lochness_mutant::is(Mutant::SecretInStatus) {
+        let text =
+            declared.understood.as_ref().map(|document| format!("{:?}", document.metadata.0));
+        conditions.set(
+            ConditionType::Valid,
+            ConditionStatus::True,
+            Reason::Accepted,
+            text.unwrap_or_default(),
+        );
+    }
     status
 }
 

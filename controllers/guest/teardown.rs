@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{Phase, Reason};
+use lochness_mutant::Mutant;
 
 use super::conditions::Conditions;
 use super::converge::wait_before;
@@ -71,6 +72,12 @@ pub(super) fn begin(input: &Input<'_>, state: &JobState<'_>) -> Plan {
 /// Past the point of no return.
 pub(super) fn go_on(input: &Input<'_>, state: &JobState<'_>) -> Plan {
     match state {
+        JobState::Active(job)
+            if job.status == JobStatus::Working
+                && lochness_mutant::is(Mutant::FreedUnconfirmed) =>
+        {
+            Plan { action: Action::Free { close: None }, again_in: None }
+        }
         JobState::Active(job) => {
             let mut status = input.status.clone();
             let mut conditions = Conditions::of(&mut status, input.now);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use lochness_agent::{AgentError, GuestLookup};
 use lochness_api::job::{Job, JobAction, JobStatus};
+use lochness_mutant::Mutant;
 use lochness_runtime::controller::{Outcome, ReconcileError};
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -103,12 +104,20 @@ impl JobReconciler {
     ) -> Result<Outcome, ReconcileError> {
         let Job { id, guest, action, .. } = task.job;
         let sent_at = Instant::now();
+        if lochness_mutant::is(Mutant::SecretLogged) {
+            warn!(request = ?task.guest, "asking the agent");
+        }
+        let told = if lochness_mutant::is(Mutant::JobUnknown) {
+            lochness_api::JobId::new(uuid::Uuid::nil())
+        } else {
+            id
+        };
         let answer = match (&task.guest, action) {
-            (Some(wanted), JobAction::Create) => agent.create(wanted, id, task.order).await,
+            (Some(wanted), JobAction::Create) => agent.create(wanted, told, task.order).await,
             (None, JobAction::Create) => {
                 return Ok(self.end(task, &End::Failed("its document is gone".to_owned())));
             }
-            (_, _) => agent.act(guest, action, id, task.order).await,
+            (_, _) => agent.act(guest, action, told, task.order).await,
         };
         match answer {
             Ok(remote) => {

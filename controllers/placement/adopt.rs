@@ -8,6 +8,7 @@ use lochness_agent::wire::{AgentGuest, Power};
 use lochness_api::document::{Guest, Resources};
 use lochness_api::status::{Phase, Placement};
 use lochness_api::{GuestId, HypervisorId, Mac, NetworkId, SubnetId};
+use lochness_mutant::Mutant;
 
 use super::address::{allowed, eligible, offers};
 use super::filter::Fleet;
@@ -32,7 +33,8 @@ pub(super) struct Adoption {
 
 /// Whether an agent lists the guest, or an index key names it.
 pub(super) fn is_somewhere(fleet: Fleet<'_>, id: GuestId, entry: &GuestEntry) -> bool {
-    !fleet.reports.hosts_of(id).is_empty() || !entry.index.is_empty()
+    let is_known = !fleet.reports.hosts_of(id).is_empty() || !entry.index.is_empty();
+    is_known && !lochness_mutant::is(Mutant::PlacesWithoutLook)
 }
 
 /// Puts together what was found.

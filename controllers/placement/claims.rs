@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lochness_api::document::Resources;
 use lochness_api::{HypervisorId, Mac, NetworkId, SubnetId};
+use lochness_mutant::Mutant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -49,6 +50,9 @@ pub(super) struct Claim {
 impl Claims {
     /// What open commits will use on a host.
     pub(super) fn on(&self, host: HypervisorId) -> Resources {
+        if lochness_mutant::is(Mutant::CapacityClaimsIgnored) {
+            return Resources::default();
+        }
         self.hosts.get(&host).copied().unwrap_or_default()
     }
 
@@ -60,6 +64,7 @@ impl Claims {
     /// The first address at or above `ip` that no open commit will take in the network.
     pub(super) fn first_unclaimed(&self, network: NetworkId, ip: IpAddr) -> Option<IpAddr> {
         match self.addresses.get(&Some(network)) {
+            _ if lochness_mutant::is(Mutant::AddressUnchecked) => Some(ip),
             None => Some(ip),
             Some(taken) => {
                 taken.first_absent(address_number(ip)).and_then(|number| number_address(number, ip))

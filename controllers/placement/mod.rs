@@ -26,6 +26,7 @@ use lochness_api::keys::Key;
 use lochness_api::status::{GuestStatus, Placement};
 use lochness_api::{GuestId, HypervisorId, JobId};
 use lochness_kv::{Compare, Op};
+use lochness_mutant::Mutant;
 use lochness_runtime::committer::Commit;
 use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
 use rand::Rng;
@@ -167,11 +168,10 @@ impl PlacementReconciler {
             finished_at: None,
         };
         let mut commit = self.write_status(id, entry, &status);
-        commit.compares.extend([
-            Compare::ModRevision(address.clone().into(), reserved),
-            Compare::absent(index.clone()),
-            Compare::absent(job_key.clone()),
-        ]);
+        if !lochness_mutant::is(Mutant::AddressUnchecked) {
+            commit.compares.push(Compare::ModRevision(address.clone().into(), reserved));
+        }
+        commit.compares.extend([Compare::absent(index.clone()), Compare::absent(job_key.clone())]);
         commit.writes.extend([
             Op::put(address, id.to_string()),
             Op::put(index, id.to_string()),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use lochness_api::document::{Flavor, Guest, Resources, VlanTag};
 use lochness_api::status::{Placement, Reason};
 use lochness_api::{GuestId, Kind, Mac, SubnetId};
+use lochness_mutant::Mutant;
 use rand::Rng;
 
 use super::address::{Offer, eligible, invalid, missing, offers};
@@ -116,6 +117,12 @@ fn usable_document<'a>(
     let declared = entry.document.as_ref().expect("the caller has seen a document");
     if let Some(fault) = &declared.invalid {
         return Err(Refusal::Invalid(fault.to_string()));
+    }
+    if lochness_mutant::is(Mutant::MalformedSpreads) {
+        let mut all = fleet.world.guests().filter_map(|(_, entry)| entry.document.as_ref());
+        if let Some(fault) = all.find_map(|other| other.invalid.as_ref()) {
+            return Err(Refusal::Invalid(fault.to_string()));
+        }
     }
     let document = declared.understood.as_deref().expect("what is not invalid is understood");
     if let Some(name) = document.metadata.name()

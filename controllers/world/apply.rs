@@ -6,6 +6,7 @@ use lochness_api::keys::{Key, KeyError};
 use lochness_api::status::GuestStatus;
 use lochness_api::{GuestId, Kind};
 use lochness_kv::{Event, Header, KeyValue};
+use lochness_mutant::Mutant;
 use tracing::debug;
 
 use super::stored::{Declared, Stored};
@@ -159,8 +160,9 @@ impl World {
         let lent = before.or_else(|| former?.guests.get(&id)?.document.as_ref());
         let declared = Declared::<Guest>::decode(lent, &text, kv);
         self.rename(Kind::Guest, &text, before_name(before), name_of(&declared));
+        let is_gone = declared.invalid.is_some() && lochness_mutant::is(Mutant::UnparsedIsGone);
         self.change_guest(id, |entry| {
-            entry.document = Some(declared);
+            entry.document = (!is_gone).then_some(declared);
             entry.gone_at = 0;
         });
         Change::Guest(id)

@@ -115,12 +115,18 @@ fn crates_use_only_what_lies_below_them() {
     let below = [
         ("crates/api/Cargo.toml", &[][..]),
         ("crates/kv/Cargo.toml", &[]),
-        ("crates/runtime/Cargo.toml", &["lochness-kv"]),
-        ("crates/agent/Cargo.toml", &["lochness-api", "lochness-kv"]),
+        ("crates/runtime/Cargo.toml", &["lochness-kv", "lochness-mutant"]),
+        ("crates/agent/Cargo.toml", &["lochness-api", "lochness-kv", "lochness-mutant"]),
         ("crates/cli/Cargo.toml", &["lochness-api", "lochness-kv"]),
         (
             "controllers/Cargo.toml",
-            &["lochness-agent", "lochness-api", "lochness-kv", "lochness-runtime"],
+            &[
+                "lochness-agent",
+                "lochness-api",
+                "lochness-kv",
+                "lochness-mutant",
+                "lochness-runtime",
+            ],
         ),
     ];
     for (manifest, allowed) in below {

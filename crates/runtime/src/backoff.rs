@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use lochness_mutant::Mutant;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -61,6 +62,9 @@ impl Backoff {
 
     /// How long to wait after this many failures before the present one: 0 for the first.
     pub fn delay(&mut self, failures: u32) -> Duration {
+        if lochness_mutant::is(Mutant::RetriesAtOnce) {
+            return Duration::from_millis(1);
+        }
         let last = self.steps.len() - 1;
         let step = usize::try_from(failures).map_or(last, |failures| failures.min(last));
         let full = self.steps[step];

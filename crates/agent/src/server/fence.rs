@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use lochness_api::{GuestId, JobId};
+use lochness_mutant::Mutant;
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Order;
@@ -95,7 +96,12 @@ impl Fence {
             (Some(given), None) => EpochVerdict::Raise(given),
             (Some(given), Some(seen)) if given > seen => EpochVerdict::Raise(given),
             (None, Some(seen)) => EpochVerdict::Old(seen),
-            (Some(given), Some(seen)) if given < seen => EpochVerdict::Old(seen),
+            (Some(given), Some(seen)) if given < seen => {
+                if lochness_mutant::is(Mutant::EpochIgnored) {
+                    return EpochVerdict::Current;
+                }
+                EpochVerdict::Old(seen)
+            }
             (Some(_), Some(_)) | (None, None) => EpochVerdict::Current,
         }
     }
@@ -107,10 +113,16 @@ impl Fence {
         presence: Presence,
         stamp: Option<Stamp>,
     ) -> Admission {
+        if lochness_mutant::is(Mutant::OrderIgnored) {
+            return Admission::Accept;
+        }
         if let Some(mark) = self.marks.get(&guest) {
             return match stamp {
                 Some(stamp) if stamp.order > mark.order => Admission::Accept,
                 Some(stamp) if stamp.order == mark.order && stamp.job == mark.job => {
+                    if lochness_mutant::is(Mutant::OrderRunsTwice) {
+                        return Admission::Accept;
+                    }
                     Admission::Repeat(mark.remote.clone())
                 }
                 Some(_) | None => Admission::Stale(mark.order),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use lochness_kv::{Compare, KvError, Op, OpResponse, Txn, TxnResponse};
+use lochness_mutant::Mutant;
 use tokio::sync::oneshot;
 
 use super::footprint::Footprint;
@@ -104,7 +105,11 @@ pub(super) fn transaction(fence: &Compare, group: &[Ticket]) -> Txn {
         Op::Txn(Txn { compares, success: writes, failure: Vec::new() })
     };
     Txn {
-        compares: vec![fence.clone()],
+        compares: if lochness_mutant::is(Mutant::FenceDropped) {
+            vec![]
+        } else {
+            vec![fence.clone()]
+        },
         success: group.iter().map(child).collect(),
         failure: Vec::new(),
     }

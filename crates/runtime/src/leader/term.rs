@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lochness_kv::{Compare, LeaseId};
+use lochness_mutant::Mutant;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -111,6 +112,9 @@ impl Term {
 
     /// Until when the lease holds for certain.
     pub(super) fn deadline(&self) -> Instant {
+        if lochness_mutant::is(Mutant::LeaseUncounted) {
+            return Instant::now() + self.inner.lease;
+        }
         *self.inner.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

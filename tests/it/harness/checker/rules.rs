@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use lochness_agent::wire::Order;
-use lochness_api::document::Resources;
-use lochness_api::status::{ClusterStatus, GuestStatus, Phase};
-use lochness_api::{GuestId, HypervisorId, Key};
+use lochness_api::document::{Guest, Resources};
+use lochness_api::status::{ClusterStatus, ConditionType, GuestStatus, Phase, Reason};
+use lochness_api::{Document as _, GuestId, HypervisorId, Key};
 
 use super::Violation;
 use super::record::Step;
@@ -49,6 +49,9 @@ pub(super) fn check(
             wrong(None, true, what);
         }
         if let Some((guest, what)) = job_born(view, change) {
+            wrong(Some(guest), true, what);
+        }
+        if let Some((guest, what)) = spoilt(view, change) {
             wrong(Some(guest), true, what);
         }
     }
@@ -203,13 +206,30 @@ fn job_born(view: &View, change: &Change) -> Option<(GuestId, String)> {
     })
 }
 
-/// S8, and: a guest keeps its place, and a place is given up only through a teardown.
+/// S11: a guest without a place, whose status is based on its document, is called invalid only when that is.
+fn spoilt(view: &View, change: &Change) -> Option<(GuestId, String)> {
+    let Some(Key::GuestStatus(id)) = &change.key else { return None };
+    let status = view.guests.get(id).filter(|status| status.placement.is_none())?;
+    let is_called_invalid = status.conditions.iter().any(|condition| {
+        condition.kind == ConditionType::Valid && condition.reason == Reason::Invalid
+    });
+    let document = &view.keys.get(&Key::Guest(*id))?.value;
+    let is_valid = Guest::parse(&id.to_string(), document).is_ok();
+    (is_called_invalid && is_valid)
+        .then(|| (*id, format!("S11: the document of {id} is valid and called invalid")))
+}
+
+/// S8, S14, and: a guest keeps its place, and a place is given up only through a teardown.
 fn status_moved(view: &View, guest: GuestId, former: &GuestStatus) -> Option<String> {
     let Some(now) = view.guests.get(&guest) else {
-        let held = former.placement.is_some() && former.phase != Phase::Deleting;
-        return held.then(|| {
-            format!("S9: the status of {guest} went in phase {:?} with its place", former.phase)
-        });
+        let place = former.placement.as_ref().filter(|_| former.phase != Phase::Deleting)?;
+        let host = place.hypervisor;
+        if !view.keys.contains_key(&Key::Heartbeat(host)) {
+            return Some(format!("S14: {guest} lost its place while its host {host} was silent"));
+        }
+        let text =
+            format!("S9: the status of {guest} went in phase {:?} with its place", former.phase);
+        return Some(text);
     };
     if let (Some(from), Some(to)) = (order(former), order(now))
         && to < from
