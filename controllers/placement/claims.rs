@@ -143,13 +143,13 @@ impl Planner {
     /// Claims, until the guard is dropped. A dropped guard frees the claim whatever happened, a panic included.
     pub(super) fn claim(&mut self, claim: Claim, planner: &Arc<Mutex<Self>>) -> ClaimGuard {
         self.claims.insert(&claim);
-        ClaimGuard { claim, planner: Arc::clone(planner) }
+        ClaimGuard { claim: Box::new(claim), planner: Arc::clone(planner) }
     }
 }
 
 /// A claim that stands while this lives.
 pub(super) struct ClaimGuard {
-    claim: Claim,
+    claim: Box<Claim>,
     planner: Arc<Mutex<Planner>>,
 }
 

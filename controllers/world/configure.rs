@@ -22,12 +22,9 @@ impl Texts {
         former: Option<&Self>,
         mut apply: impl FnMut(&[u8]) -> Result<Applied, FieldError>,
     ) -> Result<(), FieldError> {
-        let refused = match apply(&kv.value) {
-            Ok(_) => {
-                self.0.insert(name.to_owned(), (kv.create_revision, kv.value.clone()));
-                return Ok(());
-            }
-            Err(refused) => refused,
+        let Err(refused) = apply(&kv.value) else {
+            self.0.insert(name.to_owned(), (kv.create_revision, kv.value.clone()));
+            return Ok(());
         };
         if let Some((created, text)) = former.and_then(|former| former.0.get(name))
             && *created == kv.create_revision

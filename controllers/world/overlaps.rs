@@ -48,9 +48,9 @@ impl Overlaps {
 
     fn forget(&mut self, id: SubnetId) {
         let Some(former) = self.extents.remove(&id) else { return };
-        remove(&mut self.networks, former.network, id);
+        remove(&mut self.networks, &former.network, id);
         for other in self.pairs.remove(&id).unwrap_or_default() {
-            remove(&mut self.pairs, other, id);
+            remove(&mut self.pairs, &other, id);
         }
     }
 }
@@ -93,11 +93,11 @@ fn meet(one: IpNetwork, other: IpNetwork) -> bool {
     one.contains(other.network()) || other.contains(one.network())
 }
 
-fn remove<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<SubnetId>>, key: K, id: SubnetId) {
-    if let Some(set) = sets.get_mut(&key) {
+fn remove<K: Ord>(sets: &mut BTreeMap<K, BTreeSet<SubnetId>>, key: &K, id: SubnetId) {
+    if let Some(set) = sets.get_mut(key) {
         set.remove(&id);
         if set.is_empty() {
-            sets.remove(&key);
+            sets.remove(key);
         }
     }
 }

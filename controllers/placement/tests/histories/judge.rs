@@ -8,6 +8,7 @@ use lochness_api::{GuestId, Mac, Prefix};
 
 use super::documents::{guest_id, subnet_id};
 use super::scene::{Act, Scene};
+use crate::world::GuestEntry;
 
 /// Everything is quiet after so many rounds, or never.
 const ROUNDS: usize = 30;
@@ -70,7 +71,7 @@ impl Scene {
         let pending = |text: &str| {
             let guest = text.parse::<GuestId>().ok();
             let world = self.context.world.read();
-            guest.is_some_and(|guest| world.guest(guest).is_some_and(|it| it.wants_placement()))
+            guest.is_some_and(|guest| world.guest(guest).is_some_and(GuestEntry::wants_placement))
         };
         for kv in self.all().await {
             let Ok(Key::Address(subnet, ip)) = Prefix::default().parse(&kv.key) else { continue };

@@ -173,8 +173,8 @@ impl Scene {
             return;
         }
         if let Step::Commit { commit, claim, .. } = self.placement.step(guest) {
-            let (guest, _claim) = (Some(guest), claim);
-            self.open.push(Open { guest, subnet: None, commit, _claim, answered: None });
+            let guest = Some(guest);
+            self.open.push(Open { guest, subnet: None, commit, _claim: claim, answered: None });
         }
     }
 
