@@ -123,6 +123,7 @@ async fn follow(world: &mut World, family: Family) {
     let stranger = world.guest(0, family, json!({})).await;
     assert_eq!(ask(&stranger.namespace, at), Answer::Refused, "{family:?}: it is in no group");
 
+    let as_applied = table_handle(world);
     let friend = world.guest(0, family, json!(in_group(FRIENDS))).await;
     eventually_within(SOON, "a member that joined connects", async || {
         connect(&friend.namespace, at).map(drop).map_err(|answer| format!("{answer:?}"))
@@ -138,11 +139,22 @@ async fn follow(world: &mut World, family: Family) {
     })
     .await;
     assert_ne!(knock(&friend.namespace, at), Answer::Open, "{family:?}");
+    assert_eq!(
+        table_handle(world),
+        as_applied,
+        "{family:?}: patches changed the tables there were"
+    );
     eventually("the stranger is still refused", async || {
         let answer = ask(&stranger.namespace, at);
         if answer == Answer::Refused { Ok(()) } else { Err(format!("{answer:?}")) }
     })
     .await;
+}
+
+/// What the kernel calls the second host's table; another name is another table.
+fn table_handle(world: &World) -> String {
+    let listed = world.hosts[1].namespace.nft("-a list table inet lochness");
+    listed.expect("it is there").lines().next().unwrap_or_default().to_owned()
 }
 
 /// Whether the second host's tables name the address.

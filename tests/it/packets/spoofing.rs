@@ -1,5 +1,6 @@
 //! What a guest may send: from its own address, its own hardware address, and in its own VLANs.
 
+use lochness_api::status::Phase;
 use lochness_api::{Key, Mac, VlanGroupId};
 use serde_json::json;
 use uuid::Uuid;
@@ -7,6 +8,7 @@ use uuid::Uuid;
 use super::frames::{Mark, Wire, arp, datagram, ethernet};
 use super::sandbox::sandboxed;
 use super::world::{Family, Plugged, World};
+use crate::harness::guest_id;
 
 const VLANS: VlanGroupId = VlanGroupId::new(Uuid::from_u128(0xf911));
 /// What is sent last, and arrives.
@@ -104,6 +106,20 @@ fn tagged_frames_pass_in_the_guests_own_vlans_alone() {
         ];
         let own = |mark| frame(macs, Some(30), ips, mark);
         assert_eq!(arrivals(&from, &to, &frames, own), [*b"ln-vl-20", LAST]);
+        world.finish().await;
+    });
+}
+
+#[test]
+fn a_bridge_that_separates_no_vlans_is_named_and_its_guests_start() {
+    sandboxed(a_bridge_that_separates_no_vlans_is_named_and_its_guests_start, async {
+        let mut world = World::new().await;
+        world.port_of_next(0);
+        let number = world.declare(0, Family::V4, json!({})).await;
+        world.stage.reach(&[guest_id(number)], Phase::Running).await;
+        let log = world.agent_log(0);
+        let told = log.lines().find(|line| line.contains("Unsupported") && line.contains("br0"));
+        assert!(told.is_some_and(|line| line.contains("vlan_filtering")), "{log}");
         world.finish().await;
     });
 }

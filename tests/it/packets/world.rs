@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use lochness_agent::wire::FirewallState;
 use lochness_api::status::{Phase, Placement};
-use lochness_api::{FwGroupId, GuestId, HypervisorId, Key, NetworkId, SubnetId};
+use lochness_api::{FwGroupId, GuestId, HypervisorId, Key, Mac, NetworkId, SubnetId};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -123,13 +123,25 @@ impl World {
         let host = &host.expect("it runs on a host of ours").namespace;
         let namespace = Namespace::new(&format!("guest-{number}"));
         let Placement { mac, ip, cidr, bridge, .. } = &placement;
-        let port = format!("lng{}", mac.to_string().replace(':', ""));
+        let port = port_name(*mac);
         cable((&namespace, "eth0"), (host, &port));
         namespace.ip(&format!("link set eth0 address {mac} up"));
         let checked = if ip.is_ipv6() { " nodad" } else { "" };
         namespace.ip(&format!("addr add {ip}/{} dev eth0{checked}", cidr.prefix()));
         host.ip(&format!("link set {port} master {bridge} up"));
         Plugged { id, namespace, placement }
+    }
+
+    /// Makes the port of the next guest before it is there, as whoever makes real guests does.
+    pub(super) fn port_of_next(&self, host: usize) {
+        let host = &self.hosts[host].namespace;
+        let port = port_name(Mac::of_guest(guest_id(self.guests + 1)));
+        host.ip(&format!("link add {port} type veth peer name early"));
+        host.ip(&format!("link set {port} master br0 up"));
+    }
+
+    pub(super) fn agent_log(&self, host: usize) -> String {
+        self.stage.agents[self.hosts[host].agent].log()
     }
 
     /// What the agent of a host says of its firewall.
@@ -172,6 +184,11 @@ impl Plugged {
     pub(super) fn ip(&self) -> IpAddr {
         self.placement.ip
     }
+}
+
+/// What the agent calls the port of this hardware address.
+fn port_name(mac: Mac) -> String {
+    format!("lng{}", mac.to_string().replace(':', ""))
 }
 
 /// Whether rulesets arrive with an error in them.

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lochness_agent::client::{AgentError, PatchOutcome};
-use lochness_agent::server::{EffectKind, Event, Faults, FirewallConfig, HostConfig};
-use lochness_agent::wire::{CAPABILITY_FIREWALL, FirewallPatch, FirewallPut, FirewallState, Order};
+use lochness_agent::server::{EffectKind, Event, Faults, FirewallConfig, HostConfig, Nft};
+use lochness_agent::wire::{
+    AgentJobStatus, CAPABILITY_FIREWALL, FirewallPatch, FirewallPut, FirewallState, Order,
+};
+use lochness_api::job::JobAction;
 
 use crate::fixture::{Fixture, config};
 
@@ -133,4 +136,31 @@ async fn patches_are_in_force_again_after_a_restart_with_what_they_were_made_for
     assert_eq!((state.hash.as_deref(), state.revision), (Some("h59"), Some(Order::new(1, 59))));
     let next = agent.client.patch_firewall(&patch("h59", 60, "web"), BUDGET).await.unwrap();
     assert!(matches!(next, PatchOutcome::Applied(_)), "{next:?}");
+}
+
+#[tokio::test]
+async fn a_host_whose_nft_cannot_be_used_says_what_is_missing_and_starts_no_guest_without_its_rules()
+ {
+    let broken = || async { Nft::open(Some("lochness-there-is-no-such-namespace")).await };
+    assert!(!broken().await.missing().is_empty());
+    let firewall = FirewallConfig::Nft(broken().await);
+    let agent = Fixture::new(HostConfig { firewall, ..config() });
+    let capabilities = agent.client.capabilities().await.unwrap().unwrap();
+    assert!(!capabilities.has(CAPABILITY_FIREWALL), "{capabilities:?}");
+    agent.create(1, 1).await;
+    assert_eq!(agent.state(1).await.as_deref(), Some("running"), "there are no rules to wait for");
+
+    let agent = Fixture::new(config());
+    agent.client.put_firewall(&put(5), BUDGET).await.unwrap();
+    agent.create(1, 1).await;
+    agent.host.shutdown().await;
+    let firewall = FirewallConfig::Nft(broken().await);
+    let agent = Fixture::on(HostConfig { firewall, ..config() }, agent.disk);
+    let state = agent.client.firewall().await.unwrap();
+    assert_eq!((state.hash, state.revision), (None, None));
+    assert!(state.error.is_some());
+    let failed = agent.act(1, JobAction::Restart, 2).await;
+    assert!(failed.message.contains("firewall is not in force"), "{failed:?}");
+    let stopped = agent.act(1, JobAction::Poweroff, 3).await;
+    assert_eq!(stopped.status, AgentJobStatus::Complete, "what starts nothing works");
 }

@@ -124,12 +124,15 @@ impl Host {
         if self.core().state.firewall.applied.is_none() {
             return true;
         }
-        match nft.look().await {
-            Ok(Tables::Ours) => return true,
-            Ok(Tables::Others) => {}
-            Err(error) => {
-                tracing::warn!(host = self.name(), %error, "cannot look at the firewall");
-                return false;
+        // A second look, because a list that is made while the kernel sorts a large set anew can say too little.
+        for _ in 0..2 {
+            match nft.look().await {
+                Ok(Tables::Ours) => return true,
+                Ok(Tables::Others) => {}
+                Err(error) => {
+                    tracing::warn!(host = self.name(), %error, "cannot look at the firewall");
+                    return false;
+                }
             }
         }
         let was_right = self.core().in_force == InForce::Yes;
