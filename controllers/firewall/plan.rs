@@ -74,10 +74,7 @@ pub(crate) fn hosts_of(
 }
 
 /// The hosts with guests of a group whose rules name `named`.
-pub fn hosts_naming(
-    world: &World,
-    named: FwGroupId,
-) -> impl Iterator<Item = HypervisorId> + use<> {
+pub fn hosts_naming(world: &World, named: FwGroupId) -> impl Iterator<Item = HypervisorId> + use<> {
     let names_it = |group: &FwGroupId| {
         let rules = rules_in_force(world, *group).known();
         rules.iter().any(|rule| rule.group == Some(named))
