@@ -17,7 +17,7 @@ use crate::outcomes::Outcomes;
 use crate::queues::Queues;
 use crate::reports::Reports;
 use crate::settings::Settings;
-use crate::world::{Connection, World, WorldCell};
+use crate::world::{Connection, Replacement, World, WorldCell};
 
 /// What every loop is handed, for one term of leadership.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ pub struct Context {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
     /// The store is not the one that was there before, or went back in time.
-    StoreReplaced(String),
+    StoreReplaced(Replacement),
     /// Somebody paused the cluster.
     Paused,
 }

@@ -23,6 +23,7 @@ pub mod pace;
 pub mod placement;
 pub mod queues;
 pub mod reports;
+mod rollback;
 pub mod settings;
 mod statuses;
 pub mod subnet;

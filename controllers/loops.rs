@@ -21,7 +21,7 @@ use lochness_runtime::tasks::Tasks;
 use lochness_runtime::watcher::{Watcher, WatcherOptions};
 use tracing::{info, warn};
 
-use crate::agents::{AgentMetrics, Agents, poll_hosts};
+use crate::agents::{AgentMetrics, Agents, Witness, poll_hosts};
 use crate::cluster::ClusterReconciler;
 use crate::cluster::budget::Teardowns;
 use crate::commits::Commits;
@@ -37,6 +37,7 @@ use crate::outcomes::Outcomes;
 use crate::placement::PlacementReconciler;
 use crate::queues::Queues;
 use crate::reports::Reports;
+use crate::rollback;
 use crate::settings::Settings;
 use crate::subnet::SubnetReconciler;
 use crate::wake::{wake, wake_everything};
@@ -126,8 +127,9 @@ impl Operator {
         let (kv, options) = (Arc::clone(&self.kv), self.elector_options());
         let elector = Elector::new(kv, options, &self.metrics);
         let token = tasks.token().clone();
+        let (witness, around) = (Witness::default(), tasks.clone());
         let process =
-            Process { operator: self, world, active, observer, agents, tasks: tasks.clone() };
+            Process { operator: self, world, active, observer, agents, witness, tasks: around };
         let process = Arc::new(process);
         tasks.spawn("elector", async move {
             elector.run(token, move |term| Arc::clone(&process).lead(term)).await;
@@ -162,6 +164,7 @@ struct Process {
     active: Arc<Active>,
     observer: Observer,
     agents: AgentMetrics,
+    witness: Witness,
     /// Around the tasks of every term, so that none outlives the process's own.
     tasks: Tasks,
 }
@@ -181,7 +184,7 @@ impl Process {
         tasks.shutdown().await;
     }
 
-    /// Starts the loops, and then waits for ever.
+    /// Starts the loops, and then waits until the term should end by itself.
     async fn run_term(&self, term: &Term, tasks: &Tasks) {
         self.world.wait_for(term.revision()).await;
         let (commits, commit_loop) = Commits::new(
@@ -195,29 +198,39 @@ impl Process {
         let context = self.context(term, commits, incarnation);
         self.active.set(Some(context.queues.clone()));
         self.observer.set_reports(Some(Arc::clone(&context.reports)));
+        let (kv, witness) = (Arc::clone(&self.operator.kv), self.witness.clone());
+        tasks.spawn("witness", rollback::hear_agents(context.clone(), kv, witness));
         tasks.spawn("agents", poll_hosts(context.clone(), tasks.child()));
         self.start_loops(&context, tasks);
         wake_everything(&self.world.read(), &context.queues);
         info!(epoch = %context.epoch(), "the loops run");
         // Looking comes before acting: what the hosts list is known before anything is placed.
         wait_for_lists(&context).await;
+        rollback::compare_with_hosts(&context);
+        tasks.spawn("hosts against store", rollback::watch_hosts(context.clone()));
         let placement = Arc::new(PlacementReconciler::new(context.clone()));
         self.spawn("placement", placement, &context.queues.placement, 512, tasks);
         info!("placement begins");
-        std::future::pending::<()>().await;
+        rollback::accepted(&self.world).await;
     }
 
-    /// The number that leads every epoch and order; the first leader of a store writes it.
+    /// The number that leads every epoch and order; the first leader of a store writes it, and the first one after a person
+    /// has accepted the store writes a higher one.
     async fn incarnation(&self, commits: &Commits) -> u64 {
         loop {
-            if let Some(incarnation) = self.world.read().incarnation() {
-                return incarnation;
-            }
-            let now = self.operator.clock.unix_millis().to_string();
+            let (former, at) = {
+                let world = self.world.read();
+                match world.incarnation() {
+                    Some(incarnation) if !world.wants_new_incarnation() => return incarnation,
+                    former => (former, world.incarnation_at()),
+                }
+            };
+            let now = self.operator.clock.unix_millis();
+            let next = rollback::next_incarnation(former, self.witness.highest(), now);
             let key = self.operator.prefix.key(&Key::Incarnation);
             let commit = Commit {
-                compares: vec![Compare::absent(key.clone())],
-                writes: vec![Op::put(key, now)],
+                compares: vec![Compare::ModRevision(key.clone().into(), at)],
+                writes: vec![Op::put(key, next.to_string())],
             };
             if let Err(error) = commits.commit(commit).await {
                 warn!(%error, "cannot write the store's incarnation yet");
@@ -241,7 +254,8 @@ impl Process {
             Arc::clone(&reports),
             Arc::clone(&settings),
             self.agents.clone(),
-        );
+        )
+        .with_witness(self.witness.clone());
         Context {
             world: Arc::clone(&self.world),
             reports,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lochness_controllers::loops::Health;
-use lochness_controllers::world::{Connection, ServerTrouble};
+use lochness_controllers::world::{Connection, Replacement, ServerTrouble};
 
 /// How far the process has come. Cloning gives the same one.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ fn of_view(connection: Connection, leads: bool) -> Readiness {
         Connection::Interrupted(why) => {
             Readiness::NotReady(format!("the view of the store is interrupted: {why}"))
         }
-        Connection::Replaced(what) => Readiness::NotReady(format!(
+        Connection::Replaced(Replacement { what, .. }) => Readiness::NotReady(format!(
             "the store is not the one that was there before ({what}): nothing is changed until a person has looked \
              and runs lochnessctl accept-store"
         )),
@@ -85,6 +85,8 @@ fn of_view(connection: Connection, leads: bool) -> Readiness {
 
 #[cfg(test)]
 mod tests {
+    use lochness_api::status::Reason;
+
     use super::*;
 
     #[test]
@@ -97,11 +99,13 @@ mod tests {
     fn what_keeps_a_process_from_being_ready_is_said_in_words() {
         let progress = Progress::new();
         progress.connecting("connection refused".to_owned());
+        let (reason, what) = (Reason::ClusterIdChanged, "another cluster".to_owned());
+        let replaced = Connection::Replaced(Replacement { reason, what });
         let cases = [
             (progress.readiness(), "connection refused"),
             (of(Connection::Starting, None, false), "is being read"),
             (of(Connection::Interrupted("compacted".to_owned()), None, true), "compacted"),
-            (of(Connection::Replaced("other cluster".to_owned()), None, true), "accept-store"),
+            (of(replaced, None, true), "accept-store"),
             (of(Connection::Live, Some(ServerTrouble::NoSpace), true), "out of space"),
             (
                 of(Connection::Interrupted(String::new()), Some(ServerTrouble::NoQuorum), false),

@@ -10,13 +10,14 @@ use lochness_agent::wire::{
 };
 use lochness_agent::{AgentClient, AgentError, GuestList, GuestLookup, Ticket, Wait};
 use lochness_api::job::JobAction;
-use lochness_api::{GuestId, JobId};
+use lochness_api::{GuestId, HypervisorId, JobId};
 use lochness_runtime::leader::Term;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, BreakerOptions};
 use super::metrics::{AgentMetrics, OpenBreaker, Operation};
+use super::witness::Witness;
 use crate::settings::Settings;
 
 /// So many requests in a row without an answer, and the agent is left alone for a while.
@@ -50,6 +51,14 @@ pub struct Agent {
     lane: Arc<Lane>,
     term: Term,
     metrics: AgentMetrics,
+    ears: Ears,
+}
+
+/// Who hears of the numbers that this agent tells.
+#[derive(Clone)]
+pub(super) struct Ears {
+    pub(super) witness: Witness,
+    pub(super) host: HypervisorId,
 }
 
 /// What all requests to one host share.
@@ -143,8 +152,9 @@ impl Agent {
         lane: Arc<Lane>,
         term: Term,
         metrics: AgentMetrics,
+        ears: Ears,
     ) -> Self {
-        Self { client, lane, term, metrics }
+        Self { client, lane, term, metrics, ears }
     }
 
     /// One guest, as the agent has it now.
@@ -253,7 +263,12 @@ impl Agent {
 
     /// As [`Self::probe_capabilities`].
     pub(super) async fn probe_firewall(&self) -> Result<FirewallState, CallError> {
-        self.ask(Operation::Firewall, Some(Instant::now()), self.client.firewall()).await
+        let state =
+            self.ask(Operation::Firewall, Some(Instant::now()), self.client.firewall()).await?;
+        if let Some(revision) = state.revision {
+            self.ears.witness.saw(self.ears.host, revision);
+        }
+        Ok(state)
     }
 
     /// Asks for a list of guests that is newer than this moment, as soon as may be.
@@ -330,6 +345,9 @@ impl Agent {
     ) -> Result<T, CallError> {
         let answer = request.await;
         self.lane.answered(&answer);
+        if let Err(error) = &answer {
+            self.ears.witness.listen(self.ears.host, error);
+        }
         let result = answer.map_err(CallError::from);
         self.metrics.requested(operation, started, &result);
         result

@@ -14,6 +14,7 @@ mod notes;
 mod poll;
 mod poller;
 mod waking;
+mod witness;
 
 #[cfg(test)]
 pub(crate) mod bench;
@@ -32,11 +33,12 @@ pub use agent::{Agent, CallError};
 pub use metrics::{AgentMetrics, Operation};
 pub use poll::poll_hosts;
 pub use waking::{wake_guests_on, wake_jobs_on};
+pub use witness::{Testimony, Witness};
 
 use crate::reports::{self, Reports};
 use crate::settings::Settings;
 use crate::world::{HostEntry, World};
-use agent::Lane;
+use agent::{Ears, Lane};
 
 /// The way to every agent, for one term of leadership.
 pub struct Agents {
@@ -46,6 +48,7 @@ pub struct Agents {
     reports: Arc<Reports>,
     settings: Arc<Settings>,
     metrics: AgentMetrics,
+    witness: Witness,
     /// What all requests to one host share, whatever its address.
     lanes: Mutex<BTreeMap<HypervisorId, Arc<Lane>>>,
 }
@@ -61,7 +64,14 @@ impl Agents {
         metrics: AgentMetrics,
     ) -> Self {
         let lanes = Mutex::default();
-        Self { transport, epoch, term, reports, settings, metrics, lanes }
+        let witness = Witness::default();
+        Self { transport, epoch, term, reports, settings, metrics, witness, lanes }
+    }
+
+    /// Lets `witness` hear what agents tell of other leaders.
+    #[must_use]
+    pub fn with_witness(self, witness: Witness) -> Self {
+        Self { witness, ..self }
     }
 
     /// The way to a host's agent at `target` (`host:port`, or `https://host:port`).
@@ -72,7 +82,8 @@ impl Agents {
             let lane = lanes.entry(host);
             Arc::clone(lane.or_insert_with(|| Arc::new(Lane::new(&self.settings, &self.metrics))))
         };
-        Agent::new(client, lane, self.term.clone(), self.metrics.clone())
+        let ears = Ears { witness: self.witness.clone(), host };
+        Agent::new(client, lane, self.term.clone(), self.metrics.clone(), ears)
     }
 
     /// What is counted about agents and jobs.

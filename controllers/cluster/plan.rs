@@ -9,7 +9,7 @@ use lochness_api::{FieldError, Kind};
 use super::budget::{DeletionBudget, revision_to_confirm, verdict};
 use crate::context::Hold;
 use crate::statuses::Conditions;
-use crate::world::World;
+use crate::world::{Replacement, World};
 
 /// Who says it, and what it is told.
 pub(super) struct Facts<'a> {
@@ -89,14 +89,14 @@ fn conditions(facts: &Facts<'_>, former: &[Condition]) -> Vec<Condition> {
     let mut conditions = Conditions::after(former, facts.wall);
     deletions(facts.world, &mut conditions);
     let replaced = match &facts.hold {
-        Some(Hold::StoreReplaced(what)) => Some(what),
+        Some(Hold::StoreReplaced(found)) => Some(found),
         Some(Hold::Paused) | None => None,
     };
-    if let Some(what) = replaced {
+    if let Some(Replacement { reason, what }) = replaced {
         let message = format!(
             "{what}: nothing is placed, torn down or changed on any host until a person looks and runs lochnessctl accept-store"
         );
-        conditions.yes(ConditionType::StoreRestored, Reason::RevisionWentBack, message);
+        conditions.yes(ConditionType::StoreRestored, *reason, message);
     } else {
         conditions.no(ConditionType::StoreRestored, Reason::StoreContinuous, "");
     }

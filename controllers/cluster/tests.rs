@@ -8,6 +8,7 @@ use serde_json::json;
 use super::plan::{Facts, status, turned};
 use crate::context::Hold;
 use crate::test_world::{TestWorld, id};
+use crate::world::Replacement;
 
 fn look(world: &TestWorld, hold: Option<Hold>) -> ClusterStatus {
     let epoch = "1.7".to_owned();
@@ -68,7 +69,9 @@ fn a_store_that_was_replaced_a_pause_and_a_bad_value_are_told() {
     let mut world = TestWorld::new();
     world.config("pause", "yes");
     world.config("quarantine_seconds", "soon");
-    let status = look(&world, Some(Hold::StoreReplaced("revision 9 after 12".to_owned())));
+    let what = "revision 9 after 12".to_owned();
+    let replacement = Replacement { reason: Reason::RevisionWentBack, what };
+    let status = look(&world, Some(Hold::StoreReplaced(replacement)));
     let (_, reason_of, message) = reason(&status, ConditionType::StoreRestored);
     assert_eq!(reason_of, Reason::RevisionWentBack);
     assert!(message.contains("revision 9 after 12"), "{message}");

@@ -141,7 +141,8 @@ impl JobReconciler {
         let again = || Err(ReconcileError::failed(error.reason(), error.to_string()));
         match (error, before) {
             (AgentError::Fenced(message), _) if message.starts_with("epoch") => {
-                // Nothing happened. A higher epoch than ours proves another leader, or a store that was rolled back.
+                // Nothing happened. A higher epoch than ours proves another leader, or a store that was rolled back: see
+                // the module `rollback`.
                 warn!(%error, "the agent has seen a newer leader");
                 Err(ReconcileError::failed("EpochRefused", error.to_string()))
             }

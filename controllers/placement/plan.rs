@@ -66,7 +66,7 @@ fn decide(
     let document = usable_document(fleet, id, entry)?;
     if let Some(hold) = hold {
         return Err(match hold {
-            Hold::StoreReplaced(what) => Refusal::Held(what.clone()),
+            Hold::StoreReplaced(found) => Refusal::Held(found.what.clone()),
             Hold::Paused => Refusal::Paused("the cluster (config/pause)"),
         });
     }

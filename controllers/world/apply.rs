@@ -14,6 +14,8 @@ use super::{Change, HeartbeatEntry, Reservation, World};
 
 /// What the value of a quarantined address begins with, before the id of the guest that had it.
 pub(crate) const QUARANTINE: &str = "quarantine:";
+/// The name under `config/` by which a person accepts a store.
+const ACCEPT_STORE: &str = "accept_store";
 
 impl World {
     /// The world that a complete list shows. `former` lends what was understood of documents that do not parse now.
@@ -125,6 +127,9 @@ impl World {
                 Change::Stale(host, guest)
             }
             Key::Config(name) => {
+                if name == ACCEPT_STORE {
+                    self.accepted_at = kv.mod_revision;
+                }
                 self.configure(&name, kv, former);
                 Change::Config
             }
@@ -139,6 +144,7 @@ impl World {
             Key::FwGroupStatus(id) => self.put_object_status(Kind::FwGroup, id.to_string(), kv),
             Key::KindStatus(kind, id) => self.put_object_status(kind, id, kv),
             Key::Incarnation => {
+                self.incarnation_at = kv.mod_revision;
                 self.incarnation = std::str::from_utf8(&kv.value).ok()?.trim().parse().ok();
                 return None;
             }
@@ -245,6 +251,9 @@ impl World {
                 Change::Stale(host, guest)
             }
             Key::Config(name) => {
+                if name == ACCEPT_STORE {
+                    self.accepted_at = 0;
+                }
                 self.unconfigure(&name);
                 Change::Config
             }
@@ -259,7 +268,7 @@ impl World {
             Key::FwGroupStatus(id) => self.delete_object_status(Kind::FwGroup, id.to_string()),
             Key::KindStatus(kind, id) => self.delete_object_status(kind, id),
             Key::Incarnation => {
-                self.incarnation = None;
+                (self.incarnation, self.incarnation_at) = (None, 0);
                 return None;
             }
             Key::Event { .. } | Key::ClusterEvent(_) | Key::Leader => return None,

@@ -1,7 +1,8 @@
 //! The one place where the world is written and from where it is read.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use lochness_api::status::Reason;
 use lochness_kv::{Event, Header, KeyValue};
 use lochness_runtime::watcher::{StoreChange, ViewSink};
 use tokio::sync::watch;
@@ -18,8 +19,17 @@ pub enum Connection {
     Live,
     /// The view may be old; says why.
     Interrupted(String),
-    /// Another store answers than before, or the same rolled back; says what was seen. Stays until a person accepts it.
-    Replaced(String),
+    /// Another store answers than before, or the same rolled back. Stays until a person accepts it.
+    Replaced(Replacement),
+}
+
+/// Why this store is not believed to be the one that was there before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// The kind of proof.
+    pub reason: Reason,
+    /// What was seen.
+    pub what: String,
 }
 
 /// Where the view is: what tasks wait for.
@@ -36,6 +46,7 @@ pub struct WorldCell {
     world: RwLock<World>,
     position: watch::Sender<Position>,
     server: watch::Sender<Server>,
+    doubt: Mutex<Doubt>,
 }
 
 /// What the store's servers last said of themselves, and whether they serve. Nothing is decided by it: it is for people.
@@ -92,7 +103,8 @@ impl WorldCell {
     pub fn new(world: World) -> Arc<Self> {
         let position = Position { revision: 0, connection: Connection::Starting };
         let (position, server) = (watch::Sender::new(position), watch::Sender::default());
-        Arc::new(Self { world: RwLock::new(world), position, server })
+        let doubt = Mutex::new(Doubt::None);
+        Arc::new(Self { world: RwLock::new(world), position, server, doubt })
     }
 
     /// What the store's servers last said of themselves.
@@ -122,6 +134,21 @@ impl WorldCell {
         self.position.borrow().connection.clone()
     }
 
+    /// Holds everything, for this store proves not to be the one that was there before, until somebody accepts it anew.
+    pub fn doubt(&self, replacement: Replacement) {
+        let word = self.read().config().accept_store.clone();
+        let mut doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*doubt, Doubt::None) {
+            error!(
+                what = replacement.what,
+                "the store is not the one that was there before: holding"
+            );
+            *doubt = Doubt::Unaccepted(word);
+            self.position
+                .send_modify(|position| position.connection = Connection::Replaced(replacement));
+        }
+    }
+
     /// Waits until the world shows `revision` or a later one.
     pub async fn wait_for(&self, revision: i64) {
         let mut position = self.position.subscribe();
@@ -135,7 +162,6 @@ pub struct WorldSink<F> {
     cell: Arc<WorldCell>,
     announce: F,
     changes: Vec<Change>,
-    doubt: Doubt,
 }
 
 /// Whether this is the store that was there before, as far as people have said.
@@ -151,18 +177,21 @@ enum Doubt {
 impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
     /// `announce` is called after every batch with the world that shows it and the changes in order; it must not block.
     pub fn new(cell: Arc<WorldCell>, announce: F) -> Self {
-        Self { cell, announce, changes: Vec::new(), doubt: Doubt::None }
+        Self { cell, announce, changes: Vec::new() }
     }
 
     /// Ends the hold when somebody has written `config/accept_store` since the other store was first read.
     fn hear_acceptance(&mut self) {
-        let Doubt::Unaccepted(before) = &self.doubt else { return };
         let word = self.cell.read().config().accept_store.clone();
-        if word.is_none() || word == *before {
-            return;
+        {
+            let mut doubt = self.cell.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+            let Doubt::Unaccepted(before) = &*doubt else { return };
+            if word.is_none() || word == *before {
+                return;
+            }
+            *doubt = Doubt::None;
         }
         warn!(word, "somebody accepted the store as it is: going on");
-        self.doubt = Doubt::None;
         self.changes.push(Change::Everything);
         self.cell.position.send_modify(|position| position.connection = Connection::Live);
     }
@@ -183,8 +212,12 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
         };
         drop(former);
         self.changes.push(Change::Everything);
-        if matches!(self.doubt, Doubt::Unread) {
-            self.doubt = Doubt::Unaccepted(self.cell.read().config().accept_store.clone());
+        let word = self.cell.read().config().accept_store.clone();
+        {
+            let mut doubt = self.cell.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*doubt, Doubt::Unread) {
+                *doubt = Doubt::Unaccepted(word);
+            }
         }
         self.hear_acceptance();
         self.publish(header.revision);
@@ -216,11 +249,15 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
     }
 
     fn store_changed(&mut self, what: StoreChange) {
+        let reason = match what {
+            StoreChange::Cluster { .. } => Reason::ClusterIdChanged,
+            StoreChange::RolledBack { .. } => Reason::RevisionWentBack,
+        };
         let what = what.to_string();
         error!(what, "the store is not the one that was there before: holding");
-        self.doubt = Doubt::Unread;
+        *self.cell.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Doubt::Unread;
         self.cell.position.send_modify(|position| {
-            position.connection = Connection::Replaced(what);
+            position.connection = Connection::Replaced(Replacement { reason, what });
         });
     }
 }

@@ -49,7 +49,7 @@ pub use addresses::{
     AddressEntry, Addresses, Reservation, Tally, address_number, number_address, successor,
 };
 pub(crate) use apply::QUARANTINE;
-pub use cell::{Connection, Server, ServerTrouble, WorldCell, WorldSink};
+pub use cell::{Connection, Replacement, Server, ServerTrouble, WorldCell, WorldSink};
 pub use change::Change;
 pub use guest::GuestEntry;
 pub use host::{DEFAULT_AGENT_PORT, HeartbeatEntry, HostEntry};
@@ -119,6 +119,10 @@ pub struct World {
     config_errors: BTreeMap<String, FieldError>,
     config_texts: Texts,
     incarnation: Option<u64>,
+    /// Revision of the last put of that number; 0 when there is none.
+    incarnation_at: i64,
+    /// Revision of the last put of `config/accept_store`; 0 when there is none.
+    accepted_at: i64,
     unknown_keys: u64,
     malformed_keys: u64,
 }
@@ -301,6 +305,22 @@ impl World {
     /// The number that leads every epoch and order; `None` before the first leader wrote it.
     pub fn incarnation(&self) -> Option<u64> {
         self.incarnation
+    }
+
+    /// Revision of the key of that number, understood or not; 0 when it is absent.
+    pub fn incarnation_at(&self) -> i64 {
+        self.incarnation_at
+    }
+
+    /// Whether somebody has ever accepted this store by `config/accept_store`.
+    pub fn was_accepted(&self) -> bool {
+        self.accepted_at > 0
+    }
+
+    /// Whether the store was accepted and still counts in the incarnation from before: agents may have seen numbers of it
+    /// that this store has not given out yet.
+    pub fn wants_new_incarnation(&self) -> bool {
+        self.accepted_at > self.incarnation_at
     }
 
     /// Keys under the prefix that the contract does not know, and keys that are not spelled as it says.

@@ -81,6 +81,12 @@ impl EtcdProcess {
         self.member.data_dir()
     }
 
+    /// The value of one of the flags that it is started with.
+    pub fn flag(&self, name: &str) -> String {
+        let value = |flag: &String| Some(flag.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+        self.member.flags.iter().find_map(value).expect("it is started with that flag")
+    }
+
     /// What it has logged since it was started last.
     pub fn log(&self) -> String {
         self.member.log()

@@ -26,7 +26,8 @@ pub(super) struct Record {
     pub(super) jobs: BTreeMap<JobId, (Job, i64)>,
     /// Every placement that there ever was: guest, host, placement revision.
     pub(super) placed: Vec<(GuestId, HypervisorId, i64)>,
-    pub(super) incarnation: Option<u64>,
+    /// Every number that ever led epochs and orders.
+    pub(super) incarnations: BTreeSet<u64>,
     found: Vec<Violation>,
     told: BTreeSet<String>,
 }
@@ -38,7 +39,7 @@ impl Record {
             steps: Vec::new(),
             jobs: BTreeMap::new(),
             placed: Vec::new(),
-            incarnation: None,
+            incarnations: BTreeSet::new(),
             found: Vec::new(),
             told: BTreeSet::new(),
         }
@@ -80,8 +81,9 @@ impl Record {
                     self.placed.push((*guest, *host, after.created));
                 }
                 Key::Incarnation => {
-                    self.incarnation =
-                        self.view.text(key).and_then(|text| text.trim().parse().ok());
+                    let number = self.view.text(key);
+                    let number = number.and_then(|text| text.trim().parse::<u64>().ok());
+                    self.incarnations.extend(number);
                 }
                 _ => {}
             }

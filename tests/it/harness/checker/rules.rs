@@ -9,7 +9,7 @@ use lochness_api::{Document as _, GuestId, HypervisorId, Key};
 
 use super::Violation;
 use super::record::Step;
-use super::view::{Change, View};
+use super::view::{Change, Stored, View};
 
 /// Cores are promised so often, unless a test's configuration says otherwise; memory and disk once.
 const OVERCOMMIT_CPU: u32 = 4;
@@ -138,11 +138,18 @@ fn owner_wrote(change: &Change, led: bool) -> Option<String> {
         Owner::Operator if !led && change.after.is_some() => {
             Some(format!("S7: {text} was written while nobody led"))
         }
-        Owner::Operator if matches!(key, Key::Incarnation) && !is_born(change) => {
-            Some("S8: operator/incarnation changed".to_owned())
+        Owner::Operator if matches!(key, Key::Incarnation) && !has_grown(change) => {
+            Some("S8: operator/incarnation went back".to_owned())
         }
         Owner::Operator | Owner::Agents | Owner::Candidates => None,
     }
+}
+
+/// Whether a number is there that was not, or that is higher than the one before.
+fn has_grown(change: &Change) -> bool {
+    let number = |stored: &Stored| std::str::from_utf8(&stored.value).ok()?.trim().parse().ok();
+    let before: Option<u64> = change.before.as_ref().and_then(number);
+    change.after.as_ref().and_then(number) > before
 }
 
 /// S7: the cluster's status says whose it is, and that one leads when it lands.

@@ -1,0 +1,153 @@
+//! Whether this store is the one that the hosts know: what the watcher cannot tell, because this process has seen no other.
+//!
+//! ```text
+//!   a term ─▶ an agent has seen numbers that this store has not given out ─▶ hold ─▶ accepted ─▶ the term ends
+//!          └▶ hosts run what nobody declared, and no guest has a status ───▶   │                       │
+//!   the next term writes a higher incarnation before anything else ◀────────────────────────────────────┘
+//! ```
+//! Guarantees: an operator that starts after the store was exchanged changes nothing on a host that knows better; after a
+//! person has accepted the store, every epoch and order is above all that agents have seen, whatever crashes meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lochness_agent::wire::Order;
+use lochness_api::keys::Key;
+use lochness_api::status::Reason;
+use lochness_kv::{Kv, RangeRequest};
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use crate::agents::{Testimony, Witness};
+use crate::context::Context;
+use crate::host::plan::undeclared;
+use crate::world::{Replacement, WorldCell};
+
+/// Before a read that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Holds when an agent has seen what this store cannot have given out: a number above its revision, or an epoch above ours
+/// while we lead. Ends with the first proof.
+pub(crate) async fn hear_agents(context: Context, kv: Arc<dyn Kv>, witness: Witness) {
+    let mut testimony = witness.testimony();
+    loop {
+        let told = *testimony.borrow_and_update();
+        if let Some(what) = proof(&context, &*kv, told).await {
+            context.world.doubt(Replacement { reason: Reason::EpochFromTheFuture, what });
+            context.queues.cluster.add(());
+            return;
+        }
+        if testimony.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What proves that the store was rolled back, if that was told. What the view may only not have seen yet is read.
+async fn proof(context: &Context, kv: &dyn Kv, told: Testimony) -> Option<String> {
+    let ours = context.epoch();
+    let epoch = told.epoch.filter(|(epoch, _)| *epoch > ours);
+    let reached = context.order(context.world.read().revision());
+    let number = told.number.filter(|(number, _)| *number > reached);
+    if epoch.is_none() && number.is_none() {
+        return None;
+    }
+    let leader = context.key(&Key::Leader);
+    let read = loop {
+        match kv.range(RangeRequest::key(leader.clone())).await {
+            Ok(read) => break read,
+            Err(error) => debug!(%error, "cannot read who leads"),
+        }
+        sleep(AGAIN).await;
+    };
+    let reached = context.order(read.header.revision);
+    if let Some((number, host)) = number.filter(|(number, _)| *number > reached) {
+        return Some(format!(
+            "the agent of hypervisor {host} has seen number {number}, and this store has come to {reached} only"
+        ));
+    }
+    let leads = read.kvs.first().map(|kv| kv.create_revision) == Some(context.term.revision());
+    let (epoch, host) = epoch.filter(|_| leads)?;
+    Some(format!(
+        "the agent of hypervisor {host} has answered a leader of epoch {epoch}, and this store's newest is {ours}"
+    ))
+}
+
+/// Compares until the store is known by a guest's status, or was accepted: hosts may register late.
+pub(crate) async fn watch_hosts(context: Context) {
+    while compare_with_hosts(&context) == Comparison::Undecided {
+        sleep(AGAIN / 2).await;
+    }
+}
+
+/// What the hosts' lists say of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// It has no status of a guest yet, and no host contradicts.
+    Undecided,
+    /// It is known, or held.
+    Decided,
+}
+
+/// Holds when the hosts run guests that nobody declared and no guest has a status: an empty store, or a wrong one. One that
+/// somebody has accepted once is what it says.
+pub(crate) fn compare_with_hosts(context: &Context) -> Comparison {
+    let strangers = {
+        let world = context.world.read();
+        let has_status = || world.guests().any(|(_, guest)| guest.status.is_some());
+        if world.was_accepted() || has_status() {
+            return Comparison::Decided;
+        }
+        let reports = context.reports.read();
+        let hosts = world.hosts().iter();
+        hosts.map(|host| undeclared(&world, host.id, reports.host(host.id)).len()).sum::<usize>()
+    };
+    if strangers == 0 {
+        return Comparison::Undecided;
+    }
+    context.world.doubt(Replacement {
+        reason: Reason::StatusesMissing,
+        what: format!(
+            "the hypervisors run {strangers} guests that nobody declared, and the store has no status of any guest"
+        ),
+    });
+    context.queues.cluster.add(());
+    Comparison::Decided
+}
+
+/// Waits until somebody has accepted the store and it needs a new incarnation, which is the next term's first work.
+pub(crate) async fn accepted(world: &WorldCell) {
+    let mut position = world.position();
+    loop {
+        position.borrow_and_update();
+        if world.read().wants_new_incarnation() {
+            info!("the store was accepted: beginning anew with higher numbers");
+            return;
+        }
+        if position.changed().await.is_err() {
+            warn!("the view has ended");
+            return;
+        }
+    }
+}
+
+/// The number to lead every epoch and order from now on: above the former one, and above what agents have told.
+pub(crate) fn next_incarnation(former: Option<u64>, told: Option<Order>, now_ms: i64) -> u64 {
+    let now = u64::try_from(now_ms).unwrap_or(0);
+    let above = |number: u64| number.saturating_add(1);
+    now.max(former.map_or(0, above)).max(told.map_or(0, |order| above(order.incarnation)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_incarnation_is_above_the_former_and_above_what_agents_have_seen_whatever_the_clock_says()
+     {
+        assert_eq!(next_incarnation(None, None, 1_000), 1_000);
+        assert_eq!(next_incarnation(Some(900), Some(Order::new(950, 7)), 1_000), 1_000);
+        assert_eq!(next_incarnation(Some(2_000), None, 1_000), 2_001);
+        assert_eq!(next_incarnation(Some(2_000), Some(Order::new(3_000, 1)), -5), 3_001);
+    }
+}
