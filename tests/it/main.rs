@@ -11,6 +11,7 @@ mod structure;
 mod addresses;
 mod adoption;
 mod agent_faults;
+mod audit;
 mod capacity;
 mod chaos;
 mod converging;

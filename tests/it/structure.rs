@@ -117,7 +117,7 @@ fn crates_use_only_what_lies_below_them() {
         ("crates/kv/Cargo.toml", &[]),
         ("crates/runtime/Cargo.toml", &["lochness-kv", "lochness-mutant"]),
         ("crates/agent/Cargo.toml", &["lochness-api", "lochness-kv", "lochness-mutant"]),
-        ("crates/cli/Cargo.toml", &["lochness-api", "lochness-kv"]),
+        ("crates/cli/Cargo.toml", &["lochness-agent", "lochness-api", "lochness-kv"]),
         (
             "controllers/Cargo.toml",
             &[

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    accept_store, apply, completion, confirm_deletion, cordon, delete, describe, fence, get, pause,
-    schema, wait,
+    accept_store, apply, audit, completion, confirm_deletion, cordon, delete, describe, fence, get,
+    pause, schema, wait,
 };
 use crate::span;
 
@@ -87,6 +87,8 @@ pub(crate) enum Command {
     ConfirmDeletion(confirm_deletion::ConfirmDeletion),
     /// Let the operator go on with a restored or exchanged store.
     AcceptStore(accept_store::AcceptStore),
+    /// Check the store, and what the hosts list, against what must hold.
+    Audit(audit::Audit),
     /// Declare a lost hypervisor switched off, so that its guests may be placed anew.
     Fence(fence::Fence),
     /// Let a repaired hypervisor take guests again.

@@ -1,14 +1,15 @@
 //! `lochnessctl`: manifests in, status out.
 //!
 //! Guarantees: every write is a transaction that compares what it was based on, so that two people never overwrite each
-//! other unseen; only keys that users own are written; what is put a second time changes nothing; a wait counts only a
+//! other unseen; only keys that users own are written (but by `audit --repair`); what is put a second time changes nothing; a wait counts only a
 //! status that answers the document as it is now. Output for a pipe is plain, and the exit code says what happened
 //! ([`Exit`]).
 //!
-//! Deliberately not here: decisions about guests. This program writes wishes and reads answers; the operator does the rest.
+//! Deliberately not here: decisions about guests, requests to agents that change anything. This program writes wishes and reads answers; the operator does the rest.
 
 mod apply_plan;
 mod args;
+mod audit;
 mod command;
 mod config_write;
 mod connect;

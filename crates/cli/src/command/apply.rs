@@ -45,6 +45,15 @@ enum Mode {
 }
 
 impl Apply {
+    /// Reads the manifests alone: what is wrong in them is told whether or not a store answers. Standard input can be read
+    /// but once, and is left for later.
+    pub(crate) fn check(&self, console: &mut Console<'_>) -> Result<(), Failure> {
+        if self.files.iter().any(|file| file.as_os_str() == "-") {
+            return Ok(());
+        }
+        files::read_manifests(&self.files, console).map(drop)
+    }
+
     pub(crate) async fn run(
         &self,
         session: &Session,

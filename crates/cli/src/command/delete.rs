@@ -1,14 +1,16 @@
 //! `lochnessctl delete`: deletes documents, each only as it was read. Teardown is the operator's work.
 //!
 //! Deleting several guests confirms itself, because a person or a script named them here: the revision of the deletion is
-//! written as `config/confirm_deletion`. Not so while a mass deletion is held already, since that one would be confirmed
-//! along with it.
+//! written as `config/confirm_deletion`. Not so while other guests wait to be torn down, held or not, since those would be
+//! confirmed along with them.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use lochness_api::{Key, Kind};
+use lochness_api::status::{GuestStatus, Phase};
+use lochness_api::{GuestId, Key, Kind};
+use lochness_kv::KeyValue;
 
 use crate::config_write::{Wish, set};
 use crate::console::Consent;
@@ -145,14 +147,40 @@ async fn confirming(
     if objects.iter().filter(|object| object.kind == Kind::Guest).count() < 2 {
         return Ok(Confirming::Nothing);
     }
-    if cluster_status(session).await?.confirm_revision.is_none() {
+    if cluster_status(session).await?.confirm_revision.is_some() {
+        console.note(
+            "note: another mass deletion is held; these guests wait with it, and lochnessctl \
+             confirm-deletion lets all of them go",
+        )?;
+        return Ok(Confirming::Nothing);
+    }
+    let others = awaiting_teardown(session).await?;
+    if others == 0 {
         return Ok(Confirming::Itself);
     }
-    console.note(
-        "note: another mass deletion is held; these guests wait with it, and lochnessctl \
-         confirm-deletion lets all of them go",
-    )?;
+    console.note(&format!(
+        "note: {others} other guests without a document wait to be torn down, and a confirmation would let them go too; \
+         should the operator hold all of them, lochnessctl confirm-deletion lets all of them go"
+    ))?;
     Ok(Confirming::Nothing)
+}
+
+/// How many guests are placed, without a document and not yet being torn down.
+async fn awaiting_teardown(session: &Session) -> Result<usize, Failure> {
+    let prefix = session.prefix();
+    let id = |kv: &KeyValue| match prefix.parse(&kv.key) {
+        Ok(Key::Guest(id) | Key::GuestStatus(id)) => Some(id),
+        Ok(_) | Err(_) => None,
+    };
+    let (_, statuses) = session.list("status/guests/").await?;
+    let placed = statuses.iter().filter(|kv| {
+        let status = GuestStatus::parse(&kv.value).ok();
+        status.is_some_and(|it| it.placement.is_some() && it.phase != Phase::Deleting)
+    });
+    let placed: BTreeSet<GuestId> = placed.filter_map(id).collect();
+    let (_, documents) = session.list("guests/").await?;
+    let declared: BTreeSet<GuestId> = documents.iter().filter_map(id).collect();
+    Ok(placed.difference(&declared).count())
 }
 
 /// One object with the steps that delete what belongs to it.

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept_store;
 pub(crate) mod apply;
+pub(crate) mod audit;
 pub(crate) mod completion;
 pub(crate) mod confirm_deletion;
 pub(crate) mod cordon;
@@ -16,19 +17,21 @@ pub(crate) mod wait;
 use crate::args::{Cli, Command};
 use crate::{Console, Failure, Session};
 
-/// Runs a command that needs no store; `None` when this one does.
+/// Runs a command that needs no store, and tells what is wrong with one's manifests before any store is asked; `None` when
+/// the rest needs one.
 pub(crate) fn run_offline(cli: &Cli, console: &mut Console<'_>) -> Option<Result<(), Failure>> {
     match &cli.command {
+        Command::Apply(args) => args.check(console).err().map(Err),
         Command::Schema(args) => Some(args.run(console)),
         Command::Completion(args) => Some(args.run(console)),
         Command::Version => Some(version(console)),
-        Command::Apply(_)
-        | Command::Get(_)
+        Command::Get(_)
         | Command::Describe(_)
         | Command::Delete(_)
         | Command::Wait(_)
         | Command::ConfirmDeletion(_)
         | Command::AcceptStore(_)
+        | Command::Audit(_)
         | Command::Fence(_)
         | Command::Unfence(_)
         | Command::Cordon(_)
@@ -53,6 +56,7 @@ pub(crate) async fn run(
         Command::Wait(args) => args.run(session, console).await,
         Command::ConfirmDeletion(args) => args.run(session, console).await,
         Command::AcceptStore(args) => args.run(session, console).await,
+        Command::Audit(args) => args.run(session, console).await,
         Command::Fence(args) => args.run(session, console).await,
         Command::Unfence(args) => args.run(session, console).await,
         Command::Cordon(args) => args.run(session, console).await,

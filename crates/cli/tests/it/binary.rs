@@ -92,3 +92,16 @@ fn what_needs_no_store_does_without_one() {
         assert!(output.status.success(), "{words:?}: {:?}", text(&output));
     }
 }
+
+#[test]
+fn a_fault_in_a_manifest_is_told_before_any_etcd_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("typo.yaml");
+    let text = FLEET.replace("flavor: small", "flavour: small");
+    std::fs::write(&file, text).unwrap();
+    let mut apply = lochnessctl(&nowhere());
+    let output = apply.args(["apply", "-f", file.to_str().unwrap()]).output().unwrap();
+    let (_, err) = self::text(&output);
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("flavour"), "{err}");
+}

@@ -42,6 +42,19 @@ async fn a_deletion_beside_a_held_one_does_not_confirm_that_too() {
 }
 
 #[tokio::test]
+async fn a_deletion_beside_others_that_wait_confirms_none_of_them() {
+    let stage = Stage::with_fleet().await;
+    let placed = r#"{"phase": "Running", "placement": {"hypervisor": "00000000-0000-0000-0000-000000000001",
+        "subnet": "00000000-0000-0000-0000-000000000002", "ip": "10.0.0.9", "cidr": "10.0.0.0/24",
+        "mac": "02:00:00:00:00:01"}}"#;
+    stage.put(&guest_status("old-1"), placed).await;
+    let said = stage.run(&["delete", "guests", "web-1", "db-1"]).await;
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.err.contains("1 other guests"), "{}", said.err);
+    assert_eq!(stage.value(&confirmation()).await, None);
+}
+
+#[tokio::test]
 async fn more_than_three_objects_are_asked_about() {
     let stage = Stage::with_fleet().await;
     let fleet = stage.file("fleet.yaml", FLEET);
