@@ -11,6 +11,7 @@ mod blocking;
 mod fencing;
 mod firewall;
 mod fixture;
+mod hostile;
 mod http;
 mod mistify;
 mod protocol;

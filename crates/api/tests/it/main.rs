@@ -4,6 +4,7 @@
 mod digests;
 mod documents;
 mod examples;
+mod hostile;
 mod keys;
 mod manifests;
 mod properties;
