@@ -29,6 +29,14 @@ pub(crate) struct Runner {
     namespace: Option<PathBuf>,
 }
 
+/// What becomes of a program that nobody waits for any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnDrop {
+    Kill,
+    /// It ends by itself.
+    Leave,
+}
+
 /// What a program that ended well said.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -91,8 +99,22 @@ impl Runner {
             .unwrap_or_else(|_| Err(late()))
     }
 
-    /// Starts it; it is killed when the answer is dropped.
+    /// Starts one that talks for ever. It ends when its input does, so that it outlives neither the answer nor this process,
+    /// however that ends.
     pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Result<Child, ProgramError> {
+        // The shell waits for the end of the input. Its own output is closed, so that the program's end is seen as one.
+        const LEASH: &str = "\"$@\" & exec >&-; cat >/dev/null; kill $!";
+        let mut all = vec!["-c", LEASH, "sh", program];
+        all.extend(arguments);
+        self.spawn("sh", &all, OnDrop::Leave)
+    }
+
+    fn spawn(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        on_drop: OnDrop,
+    ) -> Result<Child, ProgramError> {
         let mut command = match &self.namespace {
             None => Command::new(program),
             Some(namespace) => {
@@ -113,7 +135,7 @@ impl Runner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
+            .kill_on_drop(on_drop == OnDrop::Kill)
             .spawn();
         spawned.map_err(|error| match (error.kind(), &self.namespace) {
             (std::io::ErrorKind::NotFound, None) => ProgramError::NotThere(program.to_owned()),
@@ -128,7 +150,7 @@ impl Runner {
         arguments: &[&str],
         input: &str,
     ) -> Result<Ran, ProgramError> {
-        let mut child = self.start(program, arguments)?;
+        let mut child = self.spawn(program, arguments, OnDrop::Kill)?;
         let pid = child.id();
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -206,6 +228,15 @@ mod tests {
         assert_eq!(failed.unwrap_err(), ProgramError::Failed("why".to_owned()));
         let missing = runner.run("no-such-program", &[], "", LIMIT).await;
         assert_eq!(missing.unwrap_err(), ProgramError::NotThere("no-such-program".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_talks_for_ever_ends_with_its_input_and_its_end_is_seen() {
+        let mut child = Runner::new(None).start("sleep", &["1000"]).unwrap();
+        drop(child.stdin.take());
+        timeout(LIMIT, child.wait()).await.expect("it ends").unwrap();
+        let mut child = Runner::new(None).start("echo", &["word"]).unwrap();
+        assert_eq!(timeout(LIMIT, read(child.stdout.take(), 100)).await.unwrap(), "word\n");
     }
 
     #[tokio::test]
