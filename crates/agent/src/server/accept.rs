@@ -213,8 +213,10 @@ impl Core {
             batch.push(Record::Fence(FenceRecord::Mark(*id, mark)));
         }
         batch.push(Record::Job(Box::new(job.clone())));
-        batch.extend(self.housekeeping());
-        self.commit(batch)?;
+        // Before the rest: what is forgotten of a guest's past must not take its new mark away.
+        let mut all = self.housekeeping();
+        all.append(&mut batch);
+        self.commit(all)?;
         self.stats.jobs_accepted += 1;
         let (id, subject) = (job.id.clone(), job.subject());
         let wants_worker = self.state.jobs.enqueue(job);

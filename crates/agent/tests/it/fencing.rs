@@ -99,6 +99,17 @@ async fn a_deleted_guests_number_outlives_its_tombstone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_guests_new_number_is_not_forgotten_with_the_old_tombstone_that_it_replaces() {
+    let agent = Fixture::new(config());
+    agent.create(1, 5).await;
+    agent.act(1, JobAction::Delete, 6).await;
+    tokio::time::sleep(Duration::from_secs(25 * 3600)).await;
+    let first = agent.create(1, 7).await;
+    let again = agent.client.create(&guest(1), &ticket(7)).await.unwrap();
+    assert_eq!(again, first.id, "the same request again is the same job");
+}
+
+#[tokio::test(start_paused = true)]
 async fn numbers_that_are_no_numbers_are_refused() {
     let agent = Fixture::new(config());
     for headers in [
