@@ -107,13 +107,16 @@ impl Commits {
     }
 }
 
+/// A lease that the commit wanted to use is gone.
+pub(crate) const LEASE_EXPIRED: &str = "LeaseExpired";
+
 /// The word for a failed commit, out of a closed set.
 fn reason_of(error: &KvError) -> &'static str {
     match error {
         KvError::NoSpace => "StoreOutOfSpace",
         KvError::TooLarge(_) => "CommitTooLarge",
         KvError::PermissionDenied(_) => "StorePermissionDenied",
-        KvError::LeaseNotFound => "LeaseExpired",
+        KvError::LeaseNotFound => LEASE_EXPIRED,
         KvError::Unknown(_) | KvError::Unavailable(_) => "StoreUnavailable",
         KvError::Compacted(_) | KvError::Invalid(_) => "StoreRefused",
     }

@@ -6,12 +6,15 @@ use jiff::Timestamp;
 use lochness_agent::wire::Order;
 use lochness_api::Prefix;
 use lochness_api::keys::Key;
+use lochness_kv::{LeaseId, Op};
 use lochness_runtime::clock::Clock;
+use lochness_runtime::committer::Commit;
+use lochness_runtime::controller::ReconcileError;
 use lochness_runtime::leader::Term;
 
 use crate::agents::Agents;
 use crate::cluster::budget::Teardowns;
-use crate::commits::Commits;
+use crate::commits::{Commits, LEASE_EXPIRED};
 use crate::leases::Leases;
 use crate::outcomes::Outcomes;
 use crate::queues::Queues;
@@ -62,6 +65,19 @@ pub enum Hold {
 }
 
 impl Context {
+    /// Commits what hangs on shared leases: one that turns out to be gone is not handed out again.
+    ///
+    /// # Errors
+    /// As [`Commits::commit`].
+    pub async fn commit(&self, commit: Commit) -> Result<i64, ReconcileError> {
+        let leases: Vec<_> = commit.writes.iter().filter_map(lease_of).collect();
+        let end = self.commits.commit(commit).await;
+        if let Err(ReconcileError::Failed { reason: LEASE_EXPIRED, .. }) = &end {
+            self.leases.forget(&leases).await;
+        }
+        end
+    }
+
     /// The wall clock, for documents.
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.clock.unix_millis()).unwrap_or_default()
@@ -88,5 +104,12 @@ impl Context {
             return Some(Hold::StoreReplaced(what));
         }
         world.config().pause.then_some(Hold::Paused)
+    }
+}
+
+fn lease_of(write: &Op) -> Option<LeaseId> {
+    match write {
+        Op::Put { lease, .. } => *lease,
+        Op::Delete { .. } | Op::Range(_) | Op::Txn(_) => None,
     }
 }

@@ -62,4 +62,39 @@ impl Leases {
         current.insert(ttl, Shared { id, until, keys_left: KEYS_PER_LEASE - 1 });
         Ok(id)
     }
+
+    /// The store does not know one of these leases any more: somebody revoked it, or it was another store's. None of them
+    /// is handed out again.
+    pub async fn forget(&self, gone: &[LeaseId]) {
+        self.current.lock().await.retain(|_, shared| !gone.contains(&shared.id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lochness_api::Key;
+    use lochness_kv::{Compare, Kv, Op};
+    use lochness_runtime::committer::Commit;
+
+    use crate::agents::bench::Bench;
+
+    const TTL: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_the_store_does_not_know_any_more_is_not_handed_out_again() {
+        let bench = Bench::new().await;
+        let context = &bench.context;
+        let key = context.key(&Key::ClusterStatus);
+        let lease = context.leases.lease(TTL).await.unwrap();
+        let commit = || Commit {
+            compares: vec![Compare::absent(key.clone())],
+            writes: vec![Op::put_leased(key.clone(), "1", lease)],
+        };
+        bench.kv.lease_revoke(lease).await.unwrap();
+        context.commit(commit()).await.unwrap_err();
+        let next = context.leases.lease(TTL).await.unwrap();
+        assert_ne!(next, lease);
+        assert_eq!(context.leases.lease(TTL).await.unwrap(), next, "the new one is shared");
+        bench.end().await;
+    }
 }

@@ -153,7 +153,7 @@ impl JobReconciler {
             compares: vec![Compare::ModRevision(key.clone().into(), revision)],
             writes: vec![Op::Put { key: key.into(), value: value.into(), lease }],
         };
-        self.context.commits.commit(commit).await
+        self.context.commit(commit).await
     }
 }
 
