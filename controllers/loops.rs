@@ -242,7 +242,9 @@ impl Process {
     fn context(&self, term: &Term, commits: Commits, incarnation: u64) -> Context {
         let operator = &self.operator;
         let reports = Arc::new(Reports::default());
-        let settings = Arc::clone(&operator.settings);
+        // What was drawn in a former term of this process, ids of jobs above all, is not drawn again.
+        let seed = operator.settings.seed ^ term.revision().unsigned_abs().rotate_left(32);
+        let settings = Arc::new(Settings { seed, ..(*operator.settings).clone() });
         let epoch = lochness_agent::wire::Order::new(
             incarnation,
             u64::try_from(term.revision()).unwrap_or(0),
