@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use lochness_agent::wire::Power;
 use lochness_agent::{AgentError, GuestLookup};
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_mutant::Mutant;
@@ -16,6 +17,7 @@ use super::memory::FIRST_POLL;
 use super::plan::Task;
 use super::{End, JobReconciler};
 use crate::agents::{Agent, CallError};
+use crate::world::GuestEntry;
 
 /// An agent that fails so often in a row with one request does not merely stumble: the job ends with its words.
 const FAILURES: u32 = 3;
@@ -35,6 +37,11 @@ impl JobReconciler {
             if self.is_there_already(task, remembered.first_seen) {
                 return Ok(self.end(task, &End::Done));
             }
+            match self.lives_unlisted(task, &agent).await {
+                Ok(false) => {}
+                Ok(true) => return Ok(self.end(task, &End::Done)),
+                Err(error) => return Self::not_now(&error, self.context.term.lease()),
+            }
             return self.send(task, &agent, None).await;
         }
         self.look(task, &agent).await
@@ -47,11 +54,31 @@ impl JobReconciler {
         let list = reports.host(task.job.hypervisor).and_then(|report| report.guests.as_ref());
         let Some(list) = list.filter(|list| list.asked_at > first_seen) else { return false };
         list.guests.get(&wanted.id).is_some_and(|guest| {
-            use lochness_agent::wire::Power;
             // Off may mean that it is only being made.
             matches!(guest.state.power(), Power::Up | Power::Paused)
                 && is_same_nic(wanted, &guest.record)
         })
+    }
+
+    /// Whether a guest that was made before and is to be made again lives, although its host did not list it: a list can
+    /// be wrong, and a second create replaces the record under a running guest.
+    async fn lives_unlisted(&self, task: &Task, agent: &Agent) -> Result<bool, CallError> {
+        let Some(wanted) = task.guest.as_ref().filter(|_| !self.is_first(task)) else {
+            return Ok(false);
+        };
+        Ok(match agent.guest(wanted.id).await? {
+            GuestLookup::Found(found) => {
+                matches!(found.power(), Power::Up | Power::Paused) && is_same_nic(wanted, &found)
+            }
+            GuestLookup::Absent | GuestLookup::Damaged => false,
+        })
+    }
+
+    /// Whether the job was made in the transaction that placed its guest.
+    fn is_first(&self, task: &Task) -> bool {
+        let world = self.context.world.read();
+        let placed = world.guest(task.job.guest).map(GuestEntry::placement_revision);
+        task.order.map(|order| order.revision) == placed.map(i64::unsigned_abs)
     }
 
     /// Looks before sending: for an agent without order.
