@@ -334,15 +334,13 @@ fn attempt(input: &Input<'_>, last: Option<&Job>, action: JobAction) -> u32 {
     }
 }
 
-/// What is left of the wait before an attempt. A clock that jumped makes it neither longer than the whole nor negative.
+/// What is left of the wait before an attempt. A clock that jumped, ours or that of whoever wrote the end, does not make
+/// it longer than the whole: not even if it is asked again and again.
 pub(super) fn wait_before(input: &Input<'_>, last: Option<&Job>, attempt: u32) -> Duration {
     let whole = input.settings.retry_delay(attempt);
     let Some(ended) = last.and_then(|job| job.finished_at) else { return Duration::ZERO };
-    let passed = input.now.duration_since(ended);
-    if passed.is_negative() {
-        return whole;
-    }
-    whole.saturating_sub(passed.unsigned_abs())
+    let by_clock = Duration::try_from(input.now.duration_since(ended)).unwrap_or_default();
+    whole.saturating_sub(by_clock.max(input.ended_for))
 }
 
 fn ended_badly(last: Option<&Job>, action: JobAction) -> Reason {

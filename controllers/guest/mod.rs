@@ -7,6 +7,7 @@
 
 mod conditions;
 mod converge;
+mod ends;
 mod plan;
 mod stopping;
 mod teardown;
@@ -30,6 +31,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::time::Instant;
 
+use self::ends::Ends;
 use self::plan::{
     Action, AgentAbilities, Closing, Input, NextJob, Plan, Sight, TeardownPermit, plan,
 };
@@ -48,6 +50,7 @@ pub struct GuestReconciler {
     context: Context,
     random: Mutex<SmallRng>,
     messages: Pace<GuestId>,
+    ends: Ends,
 }
 
 /// A plan, with what its transaction is based on: carried out without looking at the world again.
@@ -68,7 +71,12 @@ impl GuestReconciler {
     pub fn new(context: Context) -> Self {
         // Another stream of random numbers than the placement loop's, from the same seed.
         let random = SmallRng::seed_from_u64(context.settings.seed ^ 0x6775_6573_7400_0000);
-        Self { context, random: Mutex::new(random), messages: Pace::default() }
+        Self {
+            context,
+            random: Mutex::new(random),
+            messages: Pace::default(),
+            ends: Ends::default(),
+        }
     }
 
     /// Plans. `None`: the guest is not placed, or the operator holds.
@@ -104,6 +112,7 @@ impl GuestReconciler {
                 .filter(|job| job.status == JobStatus::New)
                 .and_then(|job| gate(&world, &reports, status, job.action).err()),
             now: self.context.now(),
+            ended_for: self.ends.ended_for(id, job),
             quarantine: Duration::from_secs(world.config().quarantine_seconds),
             settings: &self.context.settings,
         };
@@ -224,7 +233,7 @@ impl GuestReconciler {
             }
         }
         commit.writes.push(Op::put(self.context.key(&Key::GuestStatus(step.id)), json(&status)));
-        self.context.commits.commit(commit).await?;
+        self.context.commit(commit).await?;
         self.closed(step, close.is_some());
         Ok(true)
     }
@@ -248,10 +257,11 @@ impl GuestReconciler {
         // Even if the view does not show it: the host loop may just be putting it right.
         commit.writes.push(Op::delete(self.context.key(&Key::Placement(hypervisor, step.id))));
         commit.writes.push(Op::delete(self.context.key(&Key::GuestStatus(step.id))));
-        self.context.commits.commit(commit).await?;
+        self.context.commit(commit).await?;
         self.closed(step, close.is_some());
         self.context.outcomes.forget_guest(step.id);
         self.messages.forget(&step.id);
+        self.ends.forget(step.id);
         Ok(true)
     }
 

@@ -65,6 +65,8 @@ pub(super) struct Input<'a> {
     /// What the job under way waits for.
     pub(super) waiting: Option<Waiting>,
     pub(super) now: Timestamp,
+    /// How long ago the job was first seen to have ended, by a clock that does not jump.
+    pub(super) ended_for: Duration,
     pub(super) quarantine: Duration,
     pub(super) settings: &'a Settings,
 }

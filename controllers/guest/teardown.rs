@@ -136,13 +136,8 @@ fn unconfirmed(input: &Input<'_>, job: &Job, closing: Option<&Closing>) -> Optio
         return None;
     }
     // An agent without order may still get a late request: the guest is watched for a while before its address is freed.
-    let ended = closing.map(|closing| closing.finished_at).or(job.finished_at)?;
-    let passed = input.now.duration_since(ended);
-    let left = if passed.is_negative() {
-        input.quarantine
-    } else {
-        input.quarantine.saturating_sub(passed.unsigned_abs())
-    };
+    // No wall clock decides that: one that jumped would free it at once, or never.
+    let left = input.quarantine.saturating_sub(input.ended_for);
     // That nothing is known of its host does not make it absent there.
     let is_absent = input.sight == Sight::Absent && input.sight_is_fresh;
     if left == Duration::ZERO && is_absent {

@@ -38,6 +38,8 @@ struct Case {
     paused: Option<&'static str>,
     closed_group: Option<ClosedGroup>,
     ready: Option<Reason>,
+    /// By a clock that does not jump; the same as by the wall clock if it is not given.
+    ended_for: Option<Duration>,
 }
 
 impl Default for Case {
@@ -56,6 +58,7 @@ impl Default for Case {
             paused: None,
             closed_group: None,
             ready: None,
+            ended_for: None,
         }
     }
 }
@@ -106,11 +109,18 @@ impl Case {
             name_taken_by: None,
             waiting: None,
             now,
+            ended_for: self.ended_for.unwrap_or_else(|| since_end(self.job.as_ref(), now)),
             quarantine: Duration::from_secs(300),
             settings: &Settings::default(),
         };
         plan(&input)
     }
+}
+
+/// How long ago the job ended by the wall clock; zero if that is still to come.
+fn since_end(job: Option<&Job>, now: Timestamp) -> Duration {
+    let ended = job.and_then(|job| job.finished_at);
+    ended.and_then(|at| Duration::try_from(now.duration_since(at)).ok()).unwrap_or_default()
 }
 
 /// A job that ended so many seconds ago, or is under way.
@@ -186,9 +196,12 @@ fn a_guest_that_died_is_started_again_and_waits_longer_each_time() {
 
 #[test]
 fn a_clock_that_jumped_back_delays_an_attempt_by_no_more_than_its_whole_wait() {
-    let job = Some(job(JobAction::Start, JobStatus::Error, 0, -86_400));
-    let plan = Case { state: Some("shutoff"), job, ..Case::default() }.plan();
-    assert_eq!(plan.again_in, Some(Duration::from_millis(500)));
+    let after = |ended_for| {
+        let job = Some(job(JobAction::Start, JobStatus::Error, 0, -86_400));
+        Case { state: Some("shutoff"), job, ended_for: Some(ended_for), ..Case::default() }.plan()
+    };
+    assert_eq!(after(Duration::ZERO).again_in, Some(Duration::from_millis(500)));
+    assert_eq!(next(&after(Duration::from_secs(1))), Some((JobAction::Start, 1)));
 }
 
 #[test]
@@ -434,6 +447,18 @@ fn an_agent_without_order_keeps_the_address_for_the_quarantine() {
     assert_eq!(waits.again_in, Some(Duration::from_secs(200)));
     assert_eq!(written(&waits).phase, Phase::Deleting);
     assert!(matches!(deleted(301).action, Action::Free { .. }));
+}
+
+#[test]
+fn a_clock_that_jumped_makes_no_quarantine_shorter_or_longer() {
+    let deleted = |seconds_ago, seconds| {
+        let job = Some(job(JobAction::Delete, JobStatus::Done, 0, seconds_ago));
+        let ended_for = Some(Duration::from_secs(seconds));
+        let case = Case { phase: "Deleting", document: Value::Null, job, ..Case::default() };
+        Case { state: None, order: false, ended_for, ..case }.plan()
+    };
+    assert_eq!(deleted(86_400, 100).again_in, Some(Duration::from_secs(200)));
+    assert!(matches!(deleted(-86_400, 301).action, Action::Free { .. }));
 }
 
 #[test]
