@@ -2,11 +2,12 @@
 //! the time is over; then a report. Asked for by `SOAK_MINUTES` (`make soak MINUTES=30`), otherwise it does nothing.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lochness_kv::test_support::EtcdProcess;
 use tokio::runtime::Builder;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 
 use crate::frozen::{Told, round};
 

@@ -4,6 +4,12 @@
 //! A corpus of nasty documents by hand, arbitrary bytes, and valid documents that were damaged at random. `PROPTEST_CASES`
 //! asks for more of the latter two.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "how long reading takes is what is tested, and nothing here waits"
+)]
+
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use lochness_api::document::{Heartbeat, normalize};
@@ -140,7 +146,7 @@ fn corpus() -> Vec<Vec<u8>> {
     let mut bomb = "a: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..10 {
         let refers = vec![format!("*a{}", level - 1); 9].join(", ");
-        bomb += &format!("b{level}: &a{level} [{refers}]\n");
+        writeln!(bomb, "b{level}: &a{level} [{refers}]").expect("a text takes all");
     }
     corpus.push(bomb.into_bytes());
     for right in RIGHT {

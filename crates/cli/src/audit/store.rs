@@ -52,26 +52,11 @@ impl Store {
                 return;
             }
         };
-        let read = match &key {
-            Key::GuestStatus(id) => GuestStatus::parse(&kv.value)
-                .map(|status| drop(self.guests.insert(*id, status)))
-                .map_err(|error| error.to_string()),
-            Key::HypervisorStatus(id) => serde_json::from_slice(&kv.value)
-                .map(|status| drop(self.hosts.insert(*id, status)))
-                .map_err(|error| error.to_string()),
-            Key::Job(id) => Job::parse(&kv.value)
-                .map(|job| drop(self.jobs.insert(*id, job)))
-                .map_err(|error| error.to_string()),
-            _ => Ok(()),
-        };
-        if let Err(reason) = read {
+        if let Err(reason) = self.understand(&key, &kv) {
             let advice = "look who wrote it; the operator keeps its hands off what it cannot read";
-            self.misread.push(Finding::for_people(
-                Rule::Unreadable,
-                key.to_string(),
-                reason,
-                advice,
-            ));
+            let subject = key.to_string();
+            let found = Finding::for_people(Rule::Unreadable, subject, reason.to_string(), advice);
+            self.misread.push(found);
         }
         if let Some((kind, id)) = key.as_document()
             && let Err(invalid) = document::normalize(kind, &id, &kv.value)
@@ -82,6 +67,18 @@ impl Store {
             self.misread.push(found);
         }
         self.keys.insert(key, kv);
+    }
+
+    /// Keeps what the operator wrote, where more than text is meant.
+    fn understand(&mut self, key: &Key, kv: &KeyValue) -> Result<(), serde_json::Error> {
+        if let Key::GuestStatus(id) = key {
+            self.guests.insert(*id, GuestStatus::parse(&kv.value)?);
+        } else if let Key::HypervisorStatus(id) = key {
+            self.hosts.insert(*id, serde_json::from_slice(&kv.value)?);
+        } else if let Key::Job(id) = key {
+            self.jobs.insert(*id, Job::parse(&kv.value)?);
+        }
+        Ok(())
     }
 
     /// What could not be read.
@@ -117,25 +114,22 @@ impl Store {
 
     /// Every reservation.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (SubnetId, IpAddr, &KeyValue)> {
-        self.keys.iter().filter_map(|(key, kv)| match key {
-            Key::Address(subnet, ip) => Some((*subnet, *ip, kv)),
-            _ => None,
+        self.keys.iter().filter_map(|(key, kv)| {
+            if let Key::Address(subnet, ip) = key { Some((*subnet, *ip, kv)) } else { None }
         })
     }
 
     /// Every entry of the hosts' indexes.
     pub(super) fn index(&self) -> impl Iterator<Item = (HypervisorId, GuestId)> {
-        self.keys.keys().filter_map(|key| match key {
-            Key::Placement(host, guest) => Some((*host, *guest)),
-            _ => None,
+        self.keys.keys().filter_map(|key| {
+            if let Key::Placement(host, guest) = key { Some((*host, *guest)) } else { None }
         })
     }
 
     /// Every host that any key names.
     pub(super) fn every_host(&self) -> BTreeSet<HypervisorId> {
-        let named = self.keys.keys().filter_map(|key| match key {
-            Key::Hypervisor(host) | Key::Heartbeat(host) => Some(*host),
-            _ => None,
+        let named = self.keys.keys().filter_map(|key| {
+            if let Key::Hypervisor(host) | Key::Heartbeat(host) = key { Some(*host) } else { None }
         });
         named.collect()
     }
