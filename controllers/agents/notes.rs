@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lochness_agent::AgentError;
 use lochness_api::{GuestId, HypervisorId, ImageId};
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -19,6 +20,9 @@ use crate::world::{HostEntry, World};
 
 /// After the window, the host loop looks a little later, so that the window is over for certain.
 const WINDOW_OVER: Duration = Duration::from_millis(10);
+
+/// An agent that answers so often in a row with errors is not reachable, however lately it gave a list.
+const ERRORS: u32 = 3;
 
 /// Writes down what one host reports.
 pub(super) struct Notes {
@@ -132,10 +136,12 @@ impl Notes {
         self.look_after_window(self.context.settings.reachable_window);
     }
 
-    /// No answer, or none that makes sense. The last list stays.
-    pub(super) fn silent(&self, error: &CallError) {
+    /// No answer, or none that makes sense, so often in a row. The last list stays.
+    pub(super) fn silent(&self, error: &CallError, failures: u32) {
         debug!(host = %self.host, %error, "agent gives no usable answer");
         let mut left = Duration::ZERO;
+        // A slow way may lose some answers; who answers with errors has had its chance.
+        let is_broken = failures >= ERRORS && is_an_answer(error);
         let window = self.context.settings.reachable_window;
         self.change(|report| {
             let last_answer = match report.contact {
@@ -143,10 +149,13 @@ impl Notes {
                 Contact::Silent { last_answer, .. } => last_answer,
                 Contact::Never | Contact::WrongHost { .. } => None,
             };
+            let last_answer = last_answer.filter(|_| !is_broken);
             left = last_answer.map_or(left, |at| window.saturating_sub(at.elapsed()));
             report.contact = Contact::Silent { last_answer, error: error.to_string() };
         });
-        if !left.is_zero() {
+        if is_broken {
+            self.context.queues.host.add(self.host);
+        } else if !left.is_zero() {
             self.look_after_window(left);
         }
     }
@@ -208,6 +217,20 @@ impl Notes {
     /// Lets the host loop look when the window is over: that a host became unreachable is announced by nothing.
     fn look_after_window(&self, left: Duration) {
         self.context.queues.host.add_after(self.host, left + WINDOW_OVER);
+    }
+}
+
+/// Whether the agent answered, though not as it should.
+fn is_an_answer(error: &CallError) -> bool {
+    match error {
+        CallError::Agent(error) => match error {
+            AgentError::Refused { .. }
+            | AgentError::Fenced(_)
+            | AgentError::Failed { .. }
+            | AgentError::Garbled(_) => true,
+            AgentError::NotSent(_) | AgentError::Unknown(_) => false,
+        },
+        CallError::NoBudget | CallError::Busy | CallError::LeftAlone { .. } => false,
     }
 }
 

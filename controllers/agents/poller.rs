@@ -137,7 +137,7 @@ impl Poller {
                     sleep(SPACING).await;
                     continue;
                 }
-                End::Failed(error) => self.notes.silent(&error),
+                End::Failed(error) => self.notes.silent(&error, self.failures + 1),
                 End::WrongHost(found) => self.notes.wrong_host(found),
             }
             let pause = self.backoff.delay(self.failures);

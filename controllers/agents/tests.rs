@@ -47,6 +47,22 @@ async fn a_greeting_tells_the_protocol_and_the_images() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_that_answers_with_errors_alone_is_unreachable_long_before_the_window_is_over() {
+    let bench = Bench::new().await;
+    // It is asked for a list every few seconds.
+    let host = with_guests(&bench, Compat::Mistify, 1).await;
+    let errors = Faults { reply: Some(ReplyFault::Status(500)), ..Faults::default() };
+    host.set_faults(errors, None);
+    let began = Instant::now();
+    bench.until("it is unreachable", || !is_reachable(&bench)).await;
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(bench.listed(HOST), Some(1), "what it last listed stays");
+    host.set_faults(Faults::default(), None);
+    bench.until("it is reachable", || is_reachable(&bench)).await;
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_guest_that_dies_is_seen_at_once() {
     let bench = Bench::new().await;
     let host = with_guests(&bench, Compat::Lochness, 1).await;
