@@ -6,9 +6,9 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use lochness_mutant::{ALL, Mutant, turn_on};
+use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::points::Strike;
@@ -152,18 +152,15 @@ fn hunt() {
             otherwise.get_or_insert((*scenario, plan.clone(), wrong));
             is_caught
         });
-        match caught {
-            Some((scenario, plan)) => {
-                let plan: Vec<_> = plan.iter().map(|it| format!("Strike::{it:?}")).collect();
-                println!(
-                    "    catcher(Mutant::{mutant:?}, Scenario::{scenario:?}, &[{}]), // {runs} runs",
-                    plan.join(", ")
-                );
-            }
-            None => {
-                println!("{mutant:?} lives after {runs} runs; caught otherwise: {otherwise:?}");
-                alive.push(mutant);
-            }
+        if let Some((scenario, plan)) = caught {
+            let plan: Vec<_> = plan.iter().map(|it| format!("Strike::{it:?}")).collect();
+            println!(
+                "    catcher(Mutant::{mutant:?}, Scenario::{scenario:?}, &[{}]), // {runs} runs",
+                plan.join(", ")
+            );
+        } else {
+            println!("{mutant:?} lives after {runs} runs; caught otherwise: {otherwise:?}");
+            alive.push(mutant);
         }
     }
     assert!(alive.is_empty(), "nothing catches {alive:?}");

@@ -22,9 +22,9 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{available_parallelism, scope};
-use std::time::Instant;
 
 use tokio::runtime::Builder;
+use tokio::time::Instant;
 
 use plans::{SWEEPS, Sweep, some};
 use scenario::ALL;
@@ -145,7 +145,9 @@ fn whatever_goes_wrong_at_whichever_step_the_end_is_the_same() {
     let threads = available_parallelism().map_or(1, NonZero::get);
     scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     let mut ran: BTreeMap<Sweep, u64> = BTreeMap::new();
-    runs.iter().for_each(|run| *ran.entry(run.sweep).or_default() += 1);
+    for run in &runs {
+        *ran.entry(run.sweep).or_default() += 1;
+    }
     let of = |kinds: &[Sweep]| kinds.iter().filter_map(|kind| ran.get(kind)).sum::<u64>();
     let seconds = began.elapsed().as_secs_f64();
     println!(

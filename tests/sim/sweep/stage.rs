@@ -209,7 +209,9 @@ impl Stage {
             let mut unmet = self.judge.amiss();
             unmet.retain(is_unmet);
             if now >= deadline {
-                unmet.into_iter().for_each(|(_, what)| self.judge.wrong(what));
+                for (_, what) in unmet {
+                    self.judge.wrong(what);
+                }
                 if !quiet {
                     self.judge.wrong("L1: the store is still being written".to_owned());
                 }
