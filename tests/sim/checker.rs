@@ -20,7 +20,7 @@ use lochness_api::status::GuestStatus;
 use lochness_api::{GuestId, HypervisorId, Key, Prefix};
 use lochness_kv::Event;
 
-use crate::wishes::SUBNET;
+use crate::wishes::SUBNETS;
 use record::Record;
 pub(crate) use truth::runs;
 
@@ -81,12 +81,22 @@ impl Checker {
 
     /// For whom an address is reserved now.
     pub(crate) fn reserved_for(&self, ip: IpAddr) -> Option<&str> {
-        self.0.view.text(&Key::Address(SUBNET, ip))
+        SUBNETS.iter().find_map(|subnet| self.0.view.text(&Key::Address(*subnet, ip)))
+    }
+
+    /// Whether an address is reserved for this guest.
+    pub(crate) fn reserves(&self, ip: IpAddr, guest: GuestId) -> bool {
+        self.reserved_for(ip).and_then(|holder| holder.parse().ok()) == Some(guest)
     }
 
     /// The value of a key now.
     pub(crate) fn value(&self, key: &Key) -> Option<&[u8]> {
         self.0.view.keys.get(key).map(|stored| &stored.value[..])
+    }
+
+    /// Every key with its value now.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (&Key, &[u8])> {
+        self.0.view.keys.iter().map(|(key, stored)| (key, &stored.value[..]))
     }
 
     /// Every guest that a document, a status, an index or an address names now.

@@ -1,6 +1,5 @@
 //! The course of one history: its chance, its faults so far, and its trace.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,30 +8,40 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
+use crate::faults::{Fault, Tally};
+use crate::history::Plan;
 use crate::profile::Profile;
 
 /// Shared by all parts of one history. Whoever draws, draws from here: the order of draws is part of the history.
 pub(crate) struct Course {
     pub(crate) profile: Profile,
     began: Instant,
+    /// Whether anybody reads what is noted.
+    traced: bool,
+    /// After so many events nothing happens any more.
+    cut: Option<u64>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     chance: SmallRng,
     stormy: bool,
-    faults: BTreeMap<&'static str, u64>,
+    faults: Tally,
+    /// Faults and wishes so far.
+    events: u64,
     trace: String,
 }
 
 impl Course {
-    pub(crate) fn new(seed: u64) -> Arc<Self> {
-        let mut chance = SmallRng::seed_from_u64(seed);
-        let profile = Profile::draw(&mut chance);
-        let mut trace = String::new();
-        let _ = writeln!(trace, "seed {seed} {profile:?}");
-        let inner = Inner { chance, stormy: true, faults: BTreeMap::new(), trace };
-        Arc::new(Self { profile, began: Instant::now(), inner: Mutex::new(inner) })
+    pub(crate) fn new(plan: &Plan) -> Arc<Self> {
+        let mut chance = SmallRng::seed_from_u64(plan.seed);
+        let profile = plan.profile.unwrap_or_else(|| Profile::draw(&mut chance));
+        let trace =
+            if plan.traced { format!("seed {} {profile:?}\n", plan.seed) } else { String::new() };
+        let stormy = plan.cut != Some(0);
+        let inner = Inner { chance, stormy, faults: Tally::default(), events: 0, trace };
+        let inner = Mutex::new(inner);
+        Arc::new(Self { profile, began: Instant::now(), traced: plan.traced, cut: plan.cut, inner })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -40,15 +49,28 @@ impl Course {
     }
 
     /// Adds a line to the trace.
-    pub(crate) fn note(&self, what: &str) {
-        let at = self.began.elapsed();
-        let _ = writeln!(self.lock().trace, "{:9.3} {what}", at.as_secs_f64());
+    pub(crate) fn note(&self, what: impl FnOnce() -> String) {
+        if self.traced {
+            let at = self.began.elapsed();
+            let what = what();
+            let _infallible = writeln!(self.lock().trace, "{:9.3} {what}", at.as_secs_f64());
+        }
     }
 
     /// A fault of this class happens.
-    pub(crate) fn fault(&self, class: &'static str, what: &str) {
-        *self.lock().faults.entry(class).or_default() += 1;
-        self.note(&format!("FAULT {class}: {what}"));
+    pub(crate) fn fault(&self, class: Fault, what: impl FnOnce() -> String) {
+        self.lock().faults.count(class);
+        self.note(|| format!("FAULT {class:?}: {}", what()));
+        self.event();
+    }
+
+    /// One more of the things that a shortened history has fewer of. Whether it was the last one.
+    pub(crate) fn event(&self) {
+        let mut inner = self.lock();
+        inner.events += 1;
+        if self.cut == Some(inner.events) {
+            inner.stormy = false;
+        }
     }
 
     /// Whether faults still happen.
@@ -59,7 +81,7 @@ impl Course {
     /// From now on nothing fails.
     pub(crate) fn calm(&self) {
         self.lock().stormy = false;
-        self.note("CALM");
+        self.note(|| "CALM".to_owned());
     }
 
     /// Whether something happens that does so `permille` times of a thousand, while faults happen.
@@ -68,9 +90,28 @@ impl Course {
         inner.stormy && permille > 0 && inner.chance.random_range(0..1000) < permille
     }
 
+    /// The same, and the fault is counted if it happens.
+    pub(crate) fn faults(
+        &self,
+        class: Fault,
+        permille: u32,
+        what: impl FnOnce() -> String,
+    ) -> bool {
+        let struck = self.strikes(permille);
+        if struck {
+            self.fault(class, what);
+        }
+        struck
+    }
+
     /// A number below `end`.
     pub(crate) fn below(&self, end: u64) -> u64 {
         self.lock().chance.random_range(0..end)
+    }
+
+    /// One of these.
+    pub(crate) fn pick<T: Copy>(&self, among: &[T]) -> T {
+        among[self.lock().chance.random_range(0..among.len())]
     }
 
     /// A time between these two, in whole milliseconds.
@@ -79,8 +120,13 @@ impl Course {
         Duration::from_millis(self.lock().chance.random_range(range))
     }
 
+    /// How many faults and wishes there were.
+    pub(crate) fn events(&self) -> u64 {
+        self.lock().events
+    }
+
     /// The faults by class, and the trace.
-    pub(crate) fn end(&self) -> (BTreeMap<&'static str, u64>, String) {
+    pub(crate) fn end(&self) -> (Tally, String) {
         let mut inner = self.lock();
         (std::mem::take(&mut inner.faults), std::mem::take(&mut inner.trace))
     }

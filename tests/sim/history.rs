@@ -1,31 +1,28 @@
 //! One history, from its seed to its verdict.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use lochness_agent::RouterTransport;
-use lochness_agent::server::{
-    Delays, Faults, Host, HostConfig, MemoryDisk, Registrar, Storage, register, router,
-};
-use lochness_api::document::Resources;
-use lochness_api::{GuestId, Prefix};
+use lochness_api::GuestId;
 use lochness_controllers::settings::Settings;
 use lochness_kv::MemoryKv;
-use lochness_runtime::clock::{Clock as _, PausedClock};
+use lochness_runtime::clock::PausedClock;
 use lochness_runtime::tasks::Tasks;
 use tokio::runtime::Builder;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::client::{Client, Shop, Who};
+use crate::client::Shop;
+use crate::climate::document;
+use crate::clock::WallClock;
 use crate::course::Course;
+use crate::faults::Tally;
 use crate::judge::Judge;
+use crate::machine::Machine;
 use crate::network::{LATEST, Network};
+use crate::profile::Profile;
 use crate::replica::Replica;
-use crate::script::User;
+use crate::script::{User, put};
 use crate::weather::Weather;
-use crate::wishes::host_id;
 
 /// Guests that the user thinks of.
 pub(crate) const GUESTS: u64 = 7;
@@ -36,130 +33,102 @@ const HOSTS: u64 = 3;
 pub(crate) const BOUND: Duration = Duration::from_secs(LATEST.as_secs() + 30 + 60 + 60);
 /// How long faults happen.
 const STORM: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(150));
+/// After all replicas were started anew, nothing happens for so long.
+const COLD_START: Duration = Duration::from_secs(90);
 /// The wall clock at the beginning: some day in 2027.
 const BEGINNING_MILLIS: i64 = 1_800_000_000_000;
+/// The replicas' names, as many as there may be.
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+/// Which history it shall be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    /// After so many faults and wishes nothing happens any more.
+    pub(crate) cut: Option<u64>,
+    /// Whether a trace is written.
+    pub(crate) traced: bool,
+    /// Which faults; drawn if it is not given.
+    pub(crate) profile: Option<Profile>,
+}
+
+impl Plan {
+    /// The whole history of a seed, untraced.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self { seed, cut: None, traced: false, profile: None }
+    }
+}
 
 /// What a history came to.
 pub(crate) struct Ended {
+    /// Empty unless it was asked for.
     pub(crate) trace: String,
-    pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) faults: Tally,
+    /// How many faults and wishes there were.
+    pub(crate) events: u64,
     /// What was wrong, if anything was.
     pub(crate) wrong: Option<String>,
 }
 
-/// Runs the history of a seed.
-pub(crate) fn simulate(seed: u64) -> Ended {
+/// Runs the history of a plan.
+pub(crate) fn simulate(plan: &Plan) -> Ended {
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime of one thread");
-    runtime.block_on(run(seed))
+    runtime.block_on(run(plan))
 }
 
-/// Where a host listens.
-pub(crate) fn authority(number: u64) -> String {
-    format!("192.0.2.{number}:8080")
-}
-
-async fn run(seed: u64) -> Ended {
-    let course = Course::new(seed);
+async fn run(plan: &Plan) -> Ended {
+    let course = Course::new(plan);
     let clock = PausedClock::new(BEGINNING_MILLIS);
     let kv = MemoryKv::new();
     let judge = Judge::new(kv.clone(), Arc::clone(&course), clock);
     let shop = Shop::new(kv, Arc::clone(&course), Arc::clone(&judge));
     let tasks = Tasks::new();
-    let network = Arc::new(Network {
-        hosts: RouterTransport::new(),
-        course: Arc::clone(&course),
-        judge: Arc::clone(&judge),
-        tasks: tasks.child(),
-        dark: Mutex::default(),
-    });
+    let network = Network::new(Arc::clone(&course), Arc::clone(&judge), &tasks);
     let user = User::new(Arc::clone(&shop), HOSTS);
     user.begin().await;
-    let hosts = start_hosts(&shop, &network, clock, &tasks);
-    let replicas = start_replicas(&shop, &network, clock, &tasks);
-    let weather = Weather { network, replicas, hosts: hosts.clone() };
-    tasks.spawn("weather", weather.blow());
-
-    user.wish(course.between(STORM.0, STORM.1)).await;
-    course.calm();
-    for host in &hosts {
-        host.set_faults(Faults::default(), None);
-    }
-    let unmet = until_silent(&course, &judge).await;
-    tasks.abort();
-    for host in &hosts {
-        host.shutdown().await;
-    }
-    let wrong = judge.verdict(unmet);
-    let (faults, trace) = course.end();
-    Ended { trace, faults, wrong }
-}
-
-fn start_hosts(
-    shop: &Arc<Shop>,
-    network: &Network,
-    clock: PausedClock,
-    tasks: &Tasks,
-) -> Vec<Host> {
-    let kv = Client { shop: Arc::clone(shop), who: Who::Agents, life: None };
-    let registrar = Registrar::new(Arc::new(kv), Prefix::default(), Duration::from_secs(15));
-    let registrar = Arc::new(registrar);
-    let mut hosts = Vec::new();
-    for number in 1..=HOSTS {
-        let clock = move || Timestamp::from_millisecond(clock.unix_millis()).expect("it is a time");
-        let storage = Storage::memory(&MemoryDisk::default());
-        let host = Host::open(config(&shop.course, number), storage, Arc::new(clock))
-            .expect("memory does not fail");
-        network.hosts.insert(authority(number), router(host.clone()));
-        shop.judge.watch(host.clone());
-        let (registrar, registered) = (Arc::clone(&registrar), host.clone());
-        let address = authority(number).parse().expect("it is an address");
-        tasks.spawn("registration", async move {
-            register(&registrar, &registered, address).await;
-        });
-        hosts.push(host);
-    }
-    hosts
-}
-
-fn config(course: &Course, number: u64) -> HostConfig {
-    let delays = Delays {
-        create: Duration::from_millis(800),
-        start: Duration::from_millis(300),
-        shutdown: Duration::from_secs(2),
-        delete: Duration::from_millis(500),
-        image: Duration::from_secs(1),
-        firewall: Duration::from_millis(50),
-        reply: Duration::from_millis(2),
-        jitter: Duration::from_millis(700),
-    };
-    let faults = Faults { failing_jobs: course.profile.failing_jobs, ..Faults::default() };
-    HostConfig {
-        total_resources: Resources { memory: 4096, disk: 100_000, cpu: 8 },
-        delays,
-        faults,
-        seed: course.below(u64::MAX),
-        ..HostConfig::new(host_id(number), format!("host-{number}"))
-    }
-}
-
-fn start_replicas(
-    shop: &Arc<Shop>,
-    network: &Arc<Network>,
-    clock: PausedClock,
-    tasks: &Tasks,
-) -> Vec<Arc<Replica>> {
-    let replicas = ["one", "two"].map(|name| {
-        let (shop, network) = (Arc::clone(shop), Arc::clone(network));
-        Arc::new(Replica { name, shop, network, clock, life: Mutex::default() })
-    });
+    let machines: Vec<_> =
+        (1..=HOSTS).map(|number| Machine::start(number, &shop, &network, clock, &tasks)).collect();
+    let replicas: Vec<_> = NAMES[..course.profile.replicas]
+        .iter()
+        .map(|name| {
+            let (shop, network) = (Arc::clone(&shop), Arc::clone(&network));
+            Replica::new(name, shop, network, WallClock::new(clock), Settings::default())
+        })
+        .collect();
     for replica in &replicas {
         tasks.spawn("replica", Arc::clone(replica).run());
     }
-    replicas.to_vec()
+    let weather = || Weather {
+        network: Arc::clone(&network),
+        replicas: replicas.clone(),
+        machines: machines.clone(),
+        tasks: tasks.clone(),
+    };
+    tasks.spawn("weather", weather().blow());
+    if course.profile.store.is_replaced {
+        tasks.spawn("replacement", weather().replace_store());
+    }
+    user.wish(course.between(STORM.0, STORM.1)).await;
+    course.calm();
+    for machine in &machines {
+        machine.recovers();
+        let (key, value) = document(machine, &machine.authority());
+        put(&shop, &key, &value).await;
+    }
+    let mut unmet = until_silent(&course, &judge).await;
+    unmet.extend(start_cold(&course, &judge, &replicas).await);
+    tasks.abort();
+    for machine in &machines {
+        machine.host.shutdown().await;
+    }
+    let wrong = judge.verdict(unmet);
+    let events = course.events();
+    let (faults, trace) = course.end();
+    Ended { trace, faults, events, wrong }
 }
 
 /// Waits for [`BOUND`], and then for three rescans; what is not as it should be then.
@@ -168,14 +137,22 @@ async fn until_silent(course: &Course, judge: &Judge) -> Vec<(Option<GuestId>, S
     sleep_until(deadline).await;
     judge.catch_up();
     let mut unmet = judge.amiss();
-    course.note("BOUND");
+    course.note(|| "BOUND".to_owned());
+    // A message whose reason stayed is written once in so long.
+    let quiet = Instant::now() + Settings::default().message_interval;
+    sleep_until(quiet).await;
+    judge.catch_up();
     let (_, asked) = judge.stir();
     sleep(Settings::default().rescan * 3).await;
     judge.catch_up();
     let (written, asked_since) = judge.stir();
-    if written > deadline {
+    if written > quiet {
         let late = written - deadline;
-        unmet.push((None, format!("L1: the store was still written {late:?} after the bound")));
+        let last = judge.last_write();
+        unmet.push((
+            None,
+            format!("L1: the store was still written {late:?} after the bound: {last}"),
+        ));
     }
     if asked_since > asked {
         unmet.push((
@@ -183,10 +160,31 @@ async fn until_silent(course: &Course, judge: &Judge) -> Vec<(Option<GuestId>, S
             format!("L1: agents got {} requests for changes after the bound", asked_since - asked),
         ));
     }
-    for later in judge.amiss() {
+    for later in judge.amiss().into_iter().chain(judge.left_over()) {
         if !unmet.contains(&later) {
             unmet.push(later);
         }
+    }
+    unmet
+}
+
+/// L7: all processes are killed, and start again: nothing is to do.
+async fn start_cold(
+    course: &Course,
+    judge: &Judge,
+    replicas: &[Arc<Replica>],
+) -> Vec<(Option<GuestId>, String)> {
+    course.note(|| "COLD START".to_owned());
+    let before = judge.effects();
+    for life in replicas.iter().filter_map(|replica| replica.life()) {
+        life.kill();
+    }
+    sleep(COLD_START).await;
+    judge.catch_up();
+    let more = judge.effects() - before;
+    let mut unmet = judge.amiss();
+    if more > 0 {
+        unmet.push((None, format!("L7: a cold start did {more} things to guests")));
     }
     unmet
 }

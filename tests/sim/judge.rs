@@ -3,21 +3,24 @@
 //! Every change of the store and every effect on a host is taken in as soon as anybody has spoken to either. Time stands
 //! still meanwhile, so nothing is taken in later than it happened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use lochness_agent::server::{Effect, EffectKind, Host};
+use lochness_agent::server::{Compat, Effect, EffectKind, Host, StateWords};
 use lochness_api::document::{DesiredState, Guest};
-use lochness_api::status::Phase;
-use lochness_api::{Digest, Document as _, GuestId, Key};
+use lochness_api::status::{ConditionStatus, GuestStatus, Phase, Reason};
+use lochness_api::{Digest, Document as _, GuestId, HypervisorId, Key};
 use lochness_kv::{Event, MemoryKv};
 use lochness_runtime::clock::{Clock as _, PausedClock};
 use tokio::time::Instant;
 
-use crate::checker::{Checker, HostHistory, runs};
+use crate::checker::{Checker, HostHistory, Violation, runs};
+use crate::clock::WallClock;
 use crate::course::Course;
+use crate::deletions::Deletions;
+use crate::truths::Truths;
 
 /// So many guests' timelines are printed.
 const TIMELINES: usize = 2;
@@ -35,15 +38,27 @@ struct Inner {
     checker: Checker,
     /// Revisions that the user wrote.
     users: BTreeSet<i64>,
-    /// Who runs now, with which addresses.
-    running: BTreeMap<GuestId, Vec<String>>,
+    truths: Truths,
+    deletions: Deletions,
+    /// Guests that may wait for ever, as somebody wished what cannot be.
+    excused: BTreeSet<GuestId>,
     found: Vec<(Option<GuestId>, String)>,
-    last_write: Instant,
+    last_write: (Instant, String),
 }
 
+/// A host, with everything that happened on it, at its true time.
 struct Watched {
     host: Host,
-    sequence: u64,
+    clock: WallClock,
+    effects: Vec<Effect>,
+    /// Its agent does not say what its guests do.
+    only_echoes: bool,
+}
+
+impl Watched {
+    fn is_ordered(&self) -> bool {
+        self.host.compat() == Compat::Lochness
+    }
 }
 
 impl Judge {
@@ -52,9 +67,11 @@ impl Judge {
             hosts: Vec::new(),
             checker: Checker::new(),
             users: BTreeSet::new(),
-            running: BTreeMap::new(),
+            truths: Truths::default(),
+            deletions: Deletions::default(),
+            excused: BTreeSet::new(),
             found: Vec::new(),
-            last_write: Instant::now(),
+            last_write: (Instant::now(), String::new()),
         });
         Arc::new(Self { kv, course, clock, inner })
     }
@@ -63,9 +80,32 @@ impl Judge {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on this host is watched.
-    pub(crate) fn watch(&self, host: Host) {
-        self.lock().hosts.push(Watched { host, sequence: 0 });
+    /// From now on this host is watched, whose agent has this clock.
+    pub(crate) fn watch(&self, host: Host, clock: WallClock) {
+        let original = host.compat() == Compat::Mistify;
+        let only_echoes = original && self.course.profile.words == StateWords::Echo;
+        self.lock().hosts.push(Watched { host, clock, effects: Vec::new(), only_echoes });
+    }
+
+    /// The host's agent forgets everything that it had promised.
+    pub(crate) fn forgets(&self, host: HypervisorId) {
+        self.catch_up();
+        self.lock().truths.forget(host);
+    }
+
+    /// These guests may wait for ever, if they say why.
+    pub(crate) fn excuse(&self, guests: BTreeSet<GuestId>) {
+        self.lock().excused = guests;
+    }
+
+    /// From now on at most so many guests are torn down unasked.
+    pub(crate) fn budget(&self, budget: usize) {
+        self.lock().deletions.limit(budget);
+    }
+
+    /// Somebody confirms the deletions up to this revision.
+    pub(crate) fn confirmed(&self, revision: i64) {
+        self.lock().deletions.confirm(revision);
     }
 
     /// The user wrote this revision.
@@ -83,31 +123,67 @@ impl Judge {
         let mut inner = self.lock();
         let inner = &mut *inner;
         for watched in &mut inner.hosts {
-            for effect in watched.host.history_since(watched.sequence) {
-                watched.sequence = effect.sequence;
-                self.course.note(&told(&watched.host, &effect));
-                run(&mut inner.running, &effect);
+            let known = watched.effects.last().map_or(0, |effect| effect.sequence);
+            for effect in watched.host.history_since(known) {
+                self.course.note(|| told(&watched.host, &effect));
+                let effect = Effect { at: watched.clock.truth(effect.at), ..effect };
+                let (host, ordered) = (watched.host.id(), watched.is_ordered());
+                inner.found.extend(inner.truths.take(host, ordered, &effect));
+                watched.effects.push(effect);
             }
         }
-        inner.check_reservations();
         let seen = Timestamp::from_millisecond(self.clock.unix_millis()).expect("it is a time");
+        inner.check_reservations();
         while let Some(events) = self.kv.changes(inner.checker.revision() + 1) {
             for event in &events {
-                self.course.note(&format!("r{} {}", event.revision(), line(event)));
+                self.course.note(|| format!("r{} {}", event.revision(), line(event)));
                 if !is_expiry(event) {
-                    inner.last_write = Instant::now();
+                    inner.last_write = (Instant::now(), told_key(event));
                 }
             }
             inner.checker.take(&events, seen);
+            inner.found.extend(inner.deletions.take(&events, &inner.checker));
             inner.check_reservations();
         }
+    }
+
+    /// Looks at the store as it is now.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Checker) -> T) -> T {
+        look(&self.lock().checker)
     }
 
     /// When something was last written, and how many changes the agents were asked for.
     pub(crate) fn stir(&self) -> (Instant, u64) {
         let inner = self.lock();
         let mutations = inner.hosts.iter().map(|watched| watched.host.stats().mutations).sum();
-        (inner.last_write, mutations)
+        (inner.last_write.0, mutations)
+    }
+
+    /// How much happened to guests on all hosts.
+    pub(crate) fn effects(&self) -> usize {
+        let of_guests = |it: &Watched| it.effects.iter().filter(|it| it.guest.is_some()).count();
+        self.lock().hosts.iter().map(of_guests).sum()
+    }
+
+    /// What was last written.
+    pub(crate) fn last_write(&self) -> String {
+        self.lock().last_write.1.clone()
+    }
+
+    /// L2: what is reserved for nobody when every quarantine is over.
+    pub(crate) fn left_over(&self) -> Vec<(Option<GuestId>, String)> {
+        let inner = self.lock();
+        let mut found = Vec::new();
+        for (key, value) in inner.checker.keys() {
+            let holder = String::from_utf8_lossy(value);
+            let Key::Address(_, ip) = key else { continue };
+            let guest = holder.parse().ok();
+            let status = guest.and_then(|guest| inner.checker.status(guest));
+            if status.and_then(|status| status.placement.as_ref()).is_none_or(|it| it.ip != *ip) {
+                found.push((guest, format!("L2: {ip} is still reserved for {holder}")));
+            }
+        }
+        found
     }
 
     /// What is not yet as the documents say.
@@ -125,9 +201,18 @@ impl Judge {
         let users = inner.users.clone();
         let mut all = std::mem::take(&mut inner.found);
         let violations = inner.checker.violations(&histories, |revision| users.contains(&revision));
-        let told =
-            |it: crate::checker::Violation| (it.guest, format!("r{}: {}", it.revision, it.what));
-        all.extend(violations.into_iter().map(told));
+        let is_ours = |it: &Violation| it.unless_ours && users.contains(&it.revision);
+        let unordered = inner.truths.unordered().clone();
+        let told = |it: Violation| (it.guest, format!("r{}: {}", it.revision, it.what));
+        all.extend(violations.into_iter().filter(|it| !is_ours(it)).map(told));
+        let forgotten = inner.truths.forgotten().clone();
+        all.retain(|(guest, what)| {
+            let is_in = |guests: &BTreeSet<GuestId>| guest.is_some_and(|it| guests.contains(&it));
+            // A host that forgot its fences and its ruleset carries out what was sent before that was known.
+            let is_unfenced = what.contains("S5: ") || what.contains("with the ruleset of None");
+            !(is_in(&forgotten) && is_unfenced)
+                && (!is_in(&unordered) || is_promised_to_originals(what))
+        });
         all.extend(unmet);
         if all.is_empty() {
             return None;
@@ -148,8 +233,8 @@ impl Inner {
     fn histories(&self) -> Vec<HostHistory> {
         let of = |watched: &Watched| HostHistory {
             host: watched.host.id(),
-            ordered: true,
-            effects: watched.host.history(),
+            ordered: watched.is_ordered(),
+            effects: watched.effects.clone(),
         };
         self.hosts.iter().map(of).collect()
     }
@@ -157,15 +242,11 @@ impl Inner {
     /// S3: whoever runs with an address has it reserved.
     fn check_reservations(&mut self) {
         let mut found = Vec::new();
-        for (guest, addresses) in &self.running {
-            for address in addresses {
-                let Ok(ip) = address.parse() else { continue };
+        for (guest, ip) in self.truths.addresses() {
+            if !self.checker.reserves(ip, guest) {
                 let holder = self.checker.reserved_for(ip);
-                if holder != Some(&*guest.to_string()) {
-                    let what =
-                        format!("S3: {guest} runs with {ip}, which is reserved for {holder:?}");
-                    found.push((Some(*guest), what));
-                }
+                let what = format!("S3: {guest} runs with {ip}, which is reserved for {holder:?}");
+                found.push((Some(guest), what));
             }
         }
         for wrong in found {
@@ -184,6 +265,14 @@ impl Inner {
         };
         let guest = Guest::parse(&id.to_string(), document).ok()?;
         let Some(status) = status else { return Some(format!("L1: {id} has no status")) };
+        let unmet = self.unmet(id, &guest, status)?;
+        let unsupported = |it: &lochness_api::status::Condition| it.reason == Reason::Unsupported;
+        let may_wait = self.excused.contains(&id)
+            || self.truths.unordered().contains(&id) && status.conditions.iter().any(unsupported);
+        (!(may_wait && says_why(status))).then_some(unmet)
+    }
+
+    fn unmet(&self, id: GuestId, guest: &Guest, status: &GuestStatus) -> Option<String> {
         let (phase, power) = match guest.state {
             DesiredState::Running => (Phase::Running, Some(true)),
             DesiredState::Stopped => (Phase::Stopped, Some(false)),
@@ -191,15 +280,19 @@ impl Inner {
         };
         let host = status.placement.as_ref().map(|placement| placement.hypervisor);
         let here = self.hosts.iter().find(|watched| Some(watched.host.id()) == host);
-        let truth = here.map(|watched| runs(&watched.host.history(), id));
+        let truth = here.map(|watched| runs(&watched.effects, id));
+        let of_host = here.map_or("no host", |watched| watched.host.name());
         if status.phase != phase {
-            Some(format!("L1: {id} is {:?} and not {phase:?}", status.phase))
-        } else if status.observed != Some(Digest::of_guest(&guest)) {
+            let why = reasons(status);
+            Some(format!("L1: {id} is {:?} on {of_host} and not {phase:?}: {why}", status.phase))
+        } else if status.observed != Some(Digest::of_guest(guest)) {
             Some(format!("L1: the status of {id} answers another document"))
         } else if self.checker.indexed(id) != 1 {
             Some(format!("L1: {id} is in {} indexes", self.checker.indexed(id)))
-        } else if power.is_some() && truth != power {
+        } else if power.is_some() && truth != power && here.is_some_and(|it| !it.only_echoes) {
             Some(format!("L1: {id} is {phase:?} and runs: {truth:?}"))
+        } else if reasons(status).contains("=False") {
+            Some(format!("L3: {id} is {phase:?} and says {}", reasons(status)))
         } else {
             None
         }
@@ -208,7 +301,7 @@ impl Inner {
     /// Whether a host has a record of the guest.
     fn is_anywhere(&self, id: GuestId) -> bool {
         self.hosts.iter().any(|watched| {
-            watched.host.history().iter().filter(|effect| effect.guest == Some(id)).fold(
+            watched.effects.iter().filter(|effect| effect.guest == Some(id)).fold(
                 false,
                 |there, effect| match effect.kind {
                     EffectKind::Created => true,
@@ -227,17 +320,31 @@ fn is_expiry(event: &Event) -> bool {
         && (key.contains("/addresses/") || key.contains("/events/"))
 }
 
-fn run(running: &mut BTreeMap<GuestId, Vec<String>>, effect: &Effect) {
-    let Some(guest) = effect.guest else { return };
-    match effect.kind {
-        EffectKind::Started => {
-            running.insert(guest, effect.addresses.clone());
-        }
-        EffectKind::Stopped | EffectKind::Crashed | EffectKind::Deleted | EffectKind::Lost => {
-            running.remove(&guest);
-        }
-        _ => {}
-    }
+/// S2, S3 and S5 are promised for agents that know orders, and so is that a guest is made once.
+fn is_promised_to_originals(what: &str) -> bool {
+    !["S1", "S2", "S3", "S5", "L2"].iter().any(|rule| what.contains(&format!("{rule}: ")))
+}
+
+/// L3: what is not done is on its way, or says why not.
+fn says_why(status: &GuestStatus) -> bool {
+    let says = |it: &lochness_api::status::Condition| {
+        it.status == ConditionStatus::False && !it.message.is_empty()
+    };
+    status.conditions.iter().any(says)
+}
+
+fn reasons(status: &GuestStatus) -> String {
+    let told = status
+        .conditions
+        .iter()
+        .map(|it| format!("{}={}({}) {}", it.kind, it.status, it.reason, it.message));
+    told.collect::<Vec<_>>().join("; ")
+}
+
+fn told_key(event: &Event) -> String {
+    let key = String::from_utf8_lossy(event.key());
+    let verb = if matches!(event, Event::Put(_)) { "put" } else { "del" };
+    format!("r{} {verb} {key}", event.revision())
 }
 
 fn told(host: &Host, effect: &Effect) -> String {

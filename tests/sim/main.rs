@@ -1,84 +1,102 @@
-//! The simulation: the real operator, two replicas of it with all loops, on one thread and in paused time. Only what lies
-//! below the two waists is simulated: the store ([`lochness_kv::MemoryKv`]) and the network to the agents, which are the
-//! real server with its simulated driver.
+//! The simulation: the real operator, two or three replicas of it with all loops, on one thread and in paused time. Only
+//! what lies below the two waists is simulated: the store ([`lochness_kv::MemoryKv`]) and the network to the agents, which
+//! are the real server with its simulated driver.
 //!
 //! Everything is drawn from one seed: what the user does, what fails and when. So a seed is a history, and the same seed
 //! gives the same one, byte for byte. While faults happen, and after them, every revision and the hosts' true histories
 //! are judged by the [`checker`] that the end-to-end tests use, too; after the last fault the world must come to what the
-//! documents say within [`BOUND`](history::BOUND) and then be silent for three rescans.
+//! documents say within [`BOUND`](history::BOUND) and then be silent for three rescans, and through a cold start.
 //!
-//! `SIM_SEEDS=n` runs the seeds 0 to n-1 instead of the fixed set, `SIM_SEED=x` that one, and prints its trace with
-//! `SIM_TRACE=1`.
+//! `SIM_SEEDS=n` runs n fresh seeds, `SIM_MINUTES=m` fresh ones for so long, `SIM_FROM=x` those from x on; `SIM_SEED=x`
+//! that one, shortened by `SIM_CUT=k` to its first k faults and wishes, and shown by `SIM_TRACE=1`.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "a rule names the keys and effects that it is about"
 )]
 
+mod answers;
 mod checker;
 mod client;
+mod climate;
+mod clock;
 mod course;
+mod deletions;
+mod faults;
 mod history;
+mod hunt;
 mod judge;
+mod machine;
+mod mutants;
 mod network;
+mod points;
 mod profile;
+mod repeated;
 mod replica;
 mod script;
+mod sweep;
+mod truths;
 mod weather;
 mod wishes;
 
-use std::collections::BTreeMap;
-use std::panic::{catch_unwind, resume_unwind};
+use std::process::Command;
 
-use history::{Ended, simulate};
-
-/// The histories of every run.
-const SEEDS: u64 = 24;
-
-/// A number from the environment.
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
+use history::{Plan, simulate};
+use hunt::{Hunt, number};
 
 #[test]
 fn every_history_is_safe_and_ends_as_the_documents_say() {
-    let seeds: Vec<u64> = match number("SIM_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("SIM_SEEDS").unwrap_or(SEEDS)).collect(),
-    };
-    let mut faults: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let mut failed = Vec::new();
-    for seed in &seeds {
-        let ended = catch_unwind(|| simulate(*seed)).unwrap_or_else(|panic| {
-            println!("seed {seed} panicked");
-            resume_unwind(panic)
-        });
-        let Ended { trace, faults: met, wrong } = ended;
-        if std::env::var_os("SIM_TRACE").is_some() {
-            println!("{trace}");
-        }
-        for (class, times) in met {
-            *faults.entry(class).or_default() += times;
-        }
-        if let Some(wrong) = wrong {
-            println!("seed {seed} failed: {wrong}\nagain: SIM_SEED={seed} cargo test --test sim\n");
-            failed.push(*seed);
-        }
+    Hunt::from_environment().run();
+}
+
+/// The trace of a history, from its seed.
+fn trace(seed: u64) -> String {
+    simulate(&Plan { traced: true, ..Plan::of(seed) }).trace
+}
+
+/// Says where two traces differ, if they do.
+fn assert_same(seed: u64, one: &str, other: &str) {
+    let differs = one.lines().zip(other.lines()).position(|(a, b)| a != b);
+    if let Some(line) = differs {
+        let from = line.saturating_sub(5);
+        let show = |trace: &str| trace.lines().skip(from).take(9).collect::<Vec<_>>().join("\n");
+        panic!("seed {seed}, line {line} differs:\n{}\n---\n{}", show(one), show(other));
     }
-    let total: u64 = faults.values().sum();
-    println!("{} histories, {total} faults: {faults:?}", seeds.len());
-    assert!(failed.is_empty(), "{} of {} histories failed: {failed:?}", failed.len(), seeds.len());
+    assert_eq!(one.len(), other.len(), "seed {seed}: one is longer");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_history_byte_for_byte() {
-    let (one, other) = (simulate(7), simulate(7));
-    let differs = one.trace.lines().zip(other.trace.lines()).position(|(a, b)| a != b);
-    if let Some(line) = differs {
-        let from = line.saturating_sub(5);
-        let show = |trace: &str| trace.lines().skip(from).take(9).collect::<Vec<_>>().join("\n");
-        panic!("line {line} differs:\n{}\n---\n{}", show(&one.trace), show(&other.trace));
+    let mut lines = 0;
+    for seed in 0..12 {
+        let (one, other) = (trace(seed), trace(seed));
+        assert_same(seed, &one, &other);
+        lines += one.lines().count();
     }
-    assert_eq!(one.trace.len(), other.trace.len());
-    assert!(one.trace.lines().count() > 1_000, "a history in which little happens proves little");
+    assert!(lines > 12_000, "histories in which little happens prove little");
+}
+
+#[test]
+fn another_process_gives_the_same_history_byte_for_byte() {
+    let program = std::env::current_exe().expect("this program has a path");
+    for seed in [1, 5] {
+        let output = Command::new(&program)
+            .args(["--exact", "prints_one_trace", "--nocapture"])
+            .env("SIM_PRINT", seed.to_string())
+            .output()
+            .expect("this program runs");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let begins = printed.find(&format!("seed {seed} ")).expect("it prints a trace");
+        let here = trace(seed);
+        let there: String = printed[begins..].chars().take(here.chars().count()).collect();
+        assert_same(seed, &here, &there);
+    }
+}
+
+/// Does nothing unless it is told by the test above.
+#[test]
+fn prints_one_trace() {
+    if let Some(seed) = number("SIM_PRINT") {
+        println!("\n{}", trace(seed));
+    }
 }

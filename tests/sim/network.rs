@@ -1,25 +1,34 @@
 //! The network between an operator and the agents. What was sent arrives even when its sender has died.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use lochness_agent::wire::Order;
 use lochness_agent::{RouterTransport, Transport, TransportError};
 use lochness_runtime::tasks::Tasks;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::answers::Spoiled;
 use crate::course::Course;
+use crate::faults::Fault;
 use crate::judge::Judge;
+use crate::machine::Machine;
 use crate::replica::Life;
 
 /// What is late arrives within this time.
 pub(crate) const LATEST: Duration = Duration::from_secs(60);
+/// The same on the way to an agent of the original's protocol, which cannot tell what is late: no longer than an address
+/// of its guests is kept back.
+const LATEST_UNORDERED: Duration = Duration::from_secs(20);
 /// Nobody waits so long for an answer.
 const LONGEST_ANSWER: Duration = Duration::from_secs(120);
+/// A slow answer takes up to this.
+const SLOWEST: Duration = Duration::from_secs(15);
 
 type Answer = Result<Response<Bytes>, TransportError>;
 
@@ -30,8 +39,21 @@ pub(crate) struct Network {
     pub(crate) judge: Arc<Judge>,
     /// What is on its way.
     pub(crate) tasks: Tasks,
-    /// Hosts that nobody reaches, and until when.
-    pub(crate) dark: Mutex<BTreeMap<String, Instant>>,
+    places: Mutex<BTreeMap<String, Place>>,
+}
+
+/// What is known of an address.
+#[derive(Default)]
+struct Place {
+    machine: Option<Arc<Machine>>,
+    /// Nobody reaches it until then.
+    dark: Option<Instant>,
+    /// It is reached, and its answers get lost, until then.
+    deaf: Option<Instant>,
+    /// How often what was on its way to it was lost with the machine that it was meant for.
+    replaced: u64,
+    /// The highest epoch that it was shown.
+    epoch: Option<Order>,
 }
 
 /// What becomes of a request.
@@ -41,62 +63,136 @@ enum Fate {
     AnswerLost,
     Late(Duration),
     Twice(Duration),
+    Slow(Duration),
+    Spoiled(Spoiled),
 }
 
 impl Network {
+    /// A network without hosts.
+    pub(crate) fn new(course: Arc<Course>, judge: Arc<Judge>, tasks: &Tasks) -> Arc<Self> {
+        let (hosts, tasks, places) = (RouterTransport::new(), tasks.child(), Mutex::default());
+        Arc::new(Self { hosts, course, judge, tasks, places })
+    }
+
+    fn places(&self) -> MutexGuard<'_, BTreeMap<String, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, authority: &str, change: impl FnOnce(&mut Place)) {
+        change(self.places().entry(authority.to_owned()).or_default());
+    }
+
+    /// This machine is at this address.
+    pub(crate) fn stands_at(&self, machine: &Arc<Machine>, authority: &str) {
+        self.change(authority, |place| place.machine = Some(Arc::clone(machine)));
+    }
+
     /// Nobody reaches this host for so long.
-    pub(crate) fn darken(&self, authority: String, lasting: Duration) {
-        let mut dark = self.dark.lock().unwrap_or_else(PoisonError::into_inner);
-        dark.insert(authority, Instant::now() + lasting);
+    pub(crate) fn darken(&self, authority: &str, lasting: Duration) {
+        self.change(authority, |place| place.dark = Some(Instant::now() + lasting));
     }
 
-    fn is_dark(&self, authority: &str) -> bool {
-        let dark = self.dark.lock().unwrap_or_else(PoisonError::into_inner);
-        dark.get(authority).is_some_and(|until| *until > Instant::now())
+    /// Nobody hears this host for so long; it hears everybody.
+    pub(crate) fn deafen(&self, authority: &str, lasting: Duration) {
+        self.change(authority, |place| place.deaf = Some(Instant::now() + lasting));
     }
 
-    fn fate(&self, what: &str) -> Fate {
-        let (course, profile) = (&self.course, &self.course.profile);
-        let strikes = |class, permille| {
-            let struck = course.strikes(permille);
-            if struck {
-                course.fault(class, what);
-            }
-            struck
-        };
-        if strikes("request lost", profile.request_lost) {
+    /// What is on its way to this address is lost: a machine that remembers no order could not tell it from new.
+    pub(crate) fn replace(&self, authority: &str) {
+        self.change(authority, |place| {
+            place.replaced += 1;
+            place.epoch = None;
+        });
+    }
+
+    /// Reads something of an address.
+    fn at<T>(&self, authority: &str, read: impl FnOnce(&Place) -> T) -> T {
+        let mut places = self.places();
+        read(places.entry(authority.to_owned()).or_default())
+    }
+
+    fn fate(&self, request: &Request<Bytes>, authority: &str) -> Fate {
+        let (course, profile) = (&self.course, &self.course.profile.network);
+        let strikes = |class, permille| course.faults(class, permille, || told(request));
+        let latest = if self.at(authority, is_ordered) { LATEST } else { LATEST_UNORDERED };
+        if strikes(Fault::RequestLost, profile.request_lost) {
             Fate::RequestLost
-        } else if strikes("answer lost", profile.answer_lost) {
+        } else if strikes(Fault::AnswerLost, profile.answer_lost) {
             Fate::AnswerLost
-        } else if strikes("request late", profile.late) {
-            Fate::Late(course.between(Duration::from_millis(100), LATEST))
-        } else if strikes("request twice", profile.twice) {
-            Fate::Twice(course.between(Duration::ZERO, LATEST))
+        } else if strikes(Fault::Late, profile.late) {
+            Fate::Late(course.between(Duration::from_millis(100), latest))
+        } else if strikes(Fault::Twice, profile.twice) {
+            Fate::Twice(course.between(Duration::ZERO, latest))
+        } else if strikes(Fault::AnswerSlow, profile.slow) {
+            Fate::Slow(course.between(Duration::from_secs(1), SLOWEST))
         } else {
-            Fate::Arrives
+            Spoiled::draw(course, || told(request)).map_or(Fate::Arrives, Fate::Spoiled)
         }
     }
 
     /// Sends a request that arrives after `delay`, whatever becomes of its sender.
-    fn deliver(&self, request: Request<Bytes>, delay: Duration) -> oneshot::Receiver<Answer> {
+    pub(crate) fn deliver(
+        self: &Arc<Self>,
+        request: Request<Bytes>,
+        delay: Duration,
+    ) -> oneshot::Receiver<Answer> {
         let (answered, answer) = oneshot::channel();
-        let (hosts, course, judge) =
-            (self.hosts.clone(), Arc::clone(&self.course), Arc::clone(&self.judge));
+        let network = Arc::clone(self);
         self.tasks.spawn("delivery", async move {
+            let authority = authority_of(&request);
+            let sent_to = network.at(&authority, |place| place.replaced);
             sleep(delay).await;
-            let what = told(&request);
-            let come = hosts.round_trip(request, LONGEST_ANSWER).await;
-            judge.catch_up();
-            let verdict = match &come {
-                Ok(response) => response.status().as_u16().to_string(),
-                Err(error) => error.to_string(),
-            };
-            course.note(&format!("agent answers {what}: {verdict}"));
+            if network.at(&authority, |place| place.replaced) != sent_to {
+                return;
+            }
             // Who waited may be gone.
-            let _gone = answered.send(come);
+            let _gone = answered.send(network.exchange(request, &authority).await);
         });
         answer
     }
+
+    /// The agent is asked, and answers.
+    async fn exchange(&self, request: Request<Bytes>, authority: &str) -> Answer {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let order = request.headers().get("X-Lochness-Order").cloned();
+        let epoch = request.headers().get("X-Lochness-Epoch");
+        let epoch: Option<Order> = epoch.and_then(|text| text.to_str().ok()?.parse().ok());
+        let before = self.at(authority, |place| place.epoch.filter(|_| is_ordered(place)));
+        let answer = self.hosts.round_trip(request, LONGEST_ANSWER).await;
+        self.judge.catch_up();
+        if let Ok(response) = &answer {
+            if method != Method::GET && epoch < before && response.status().is_success() {
+                let what = format!("{method} {uri} of epoch {epoch:?} after {before:?}");
+                self.judge.wrong(format!("S7: an agent accepted {what}"));
+            }
+            if !response.status().is_server_error() {
+                self.change(authority, |place| place.epoch = place.epoch.max(epoch));
+            }
+        }
+        self.course.note(|| {
+            let verdict = match &answer {
+                Ok(response) => response.status().as_u16().to_string(),
+                Err(error) => error.to_string(),
+            };
+            format!("agent answers {method} {uri} order {order:?}: {verdict}")
+        });
+        if let Ok(response) = &answer
+            && method == Method::GET
+            && let Some(machine) = self.at(authority, |place| place.machine.clone())
+        {
+            machine.loses_what_is_complete(&self.course, uri.path(), response.body());
+            self.judge.catch_up();
+        }
+        answer
+    }
+}
+
+fn is_ordered(place: &Place) -> bool {
+    place.machine.as_ref().is_none_or(|machine| machine.is_ordered())
+}
+
+fn authority_of(request: &Request<Bytes>) -> String {
+    request.uri().authority().map(ToString::to_string).unwrap_or_default()
 }
 
 fn told(request: &Request<Bytes>) -> String {
@@ -114,18 +210,23 @@ pub(crate) struct Wire {
 impl Wire {
     async fn carry(&self, request: Request<Bytes>) -> Answer {
         let network = &self.network;
-        let what = told(&request);
-        let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        if network.is_dark(&authority) {
+        let authority = authority_of(&request);
+        let now = Instant::now();
+        if network.at(&authority, |place| place.dark.is_some_and(|until| until > now)) {
             return std::future::pending().await;
         }
         let usual = network.course.between(Duration::from_millis(1), Duration::from_millis(20));
+        if network.at(&authority, |place| place.deaf.is_some_and(|until| until > now)) {
+            let _lost = network.deliver(request, usual);
+            return std::future::pending().await;
+        }
         if let Some(until) = self.life.agents_are_cut_until() {
             // Like one that the paused process had sent before it was paused, and the network kept.
-            let late = until.saturating_duration_since(Instant::now()).min(LATEST);
+            let latest = if network.at(&authority, is_ordered) { LATEST } else { LATEST_UNORDERED };
+            let late = until.saturating_duration_since(now).min(latest);
             return answer(network.deliver(request, late + usual)).await;
         }
-        match network.fate(&what) {
+        match network.fate(&request, &authority) {
             Fate::Arrives => answer(network.deliver(request, usual)).await,
             Fate::RequestLost => std::future::pending().await,
             Fate::AnswerLost => {
@@ -137,6 +238,15 @@ impl Wire {
                 let _second = network.deliver(request.clone(), delay);
                 answer(network.deliver(request, usual)).await
             }
+            Fate::Slow(delay) => {
+                let answer = answer(network.deliver(request, usual)).await;
+                sleep(delay).await;
+                answer
+            }
+            Fate::Spoiled(spoiled) => match spoiled.refusal() {
+                Some(answer) => Ok(answer),
+                None => spoiled.spoil(answer(network.deliver(request, usual)).await),
+            },
         }
     }
 }
@@ -149,9 +259,12 @@ async fn answer(receiver: oneshot::Receiver<Answer>) -> Answer {
 impl Transport for Wire {
     async fn round_trip(&self, request: Request<Bytes>, patience: Duration) -> Answer {
         let mutates = request.method() != Method::GET;
+        if mutates {
+            self.life.may_freeze(&self.network.tasks).await;
+        }
         self.life.step("before the agent").await;
         if mutates {
-            self.network.course.note(&format!("{} asks {}", self.life.name, told(&request)));
+            self.network.course.note(|| format!("{} asks {}", self.life.name, told(&request)));
         }
         let answer = timeout(patience, self.carry(request)).await;
         self.life.step("after the agent").await;

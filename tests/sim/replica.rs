@@ -6,24 +6,36 @@ use std::time::Duration;
 use lochness_api::Prefix;
 use lochness_controllers::loops::Operator;
 use lochness_controllers::settings::Settings;
-use lochness_runtime::clock::PausedClock;
+use lochness_kv::LeaseId;
 use lochness_runtime::metrics::Metrics;
 use lochness_runtime::tasks::Tasks;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::client::{Client, Shop, Who};
+use crate::clock::WallClock;
 use crate::course::Course;
+use crate::faults::Fault;
+use crate::judge::Judge;
 use crate::network::{Network, Wire};
+use crate::points::{Fate, Points};
+use crate::repeated::Repeated;
 
 /// A crashed process is back within this time.
 const LONGEST_DOWN: Duration = Duration::from_secs(20);
+/// A process that is stopped goes on within this time: often after its lease.
+const LONGEST_FREEZE: Duration = Duration::from_secs(40);
+const SHORTEST_FREEZE: Duration = Duration::from_millis(500);
 
 /// One life of a process.
 pub(crate) struct Life {
     pub(crate) name: &'static str,
     course: Arc<Course>,
+    points: Arc<Points>,
+    judge: Arc<Judge>,
     tasks: Tasks,
+    /// What goes on when the process does not.
+    outside: Tasks,
     ended: Notify,
     stopped: Notify,
     steps: Mutex<Steps>,
@@ -35,14 +47,25 @@ struct Steps {
     /// The step at which it crashes.
     last: Option<u64>,
     store_cut: Option<Instant>,
+    store_deaf: Option<Instant>,
+    lease: Option<LeaseId>,
     agents_cut: Option<Instant>,
 }
 
 impl Life {
-    fn new(name: &'static str, course: Arc<Course>, last: Option<u64>) -> Arc<Self> {
+    fn new(name: &'static str, shop: &Shop, outside: &Tasks, last: Option<u64>) -> Arc<Self> {
         let steps = Mutex::new(Steps { last, ..Steps::default() });
-        let tasks = Tasks::new();
-        Arc::new(Self { name, course, tasks, ended: Notify::new(), stopped: Notify::new(), steps })
+        Arc::new(Self {
+            name,
+            course: Arc::clone(&shop.course),
+            points: Arc::clone(&shop.points),
+            judge: Arc::clone(&shop.judge),
+            tasks: Tasks::new(),
+            outside: outside.clone(),
+            ended: Notify::new(),
+            stopped: Notify::new(),
+            steps,
+        })
     }
 
     fn steps(&self) -> MutexGuard<'_, Steps> {
@@ -56,12 +79,34 @@ impl Life {
             steps.done += 1;
             steps.last == Some(steps.done) && self.course.is_stormy()
         };
-        if ends {
-            self.course.fault("crash", &format!("{} {place}", self.name));
-            self.tasks.abort();
-            self.ended.notify_one();
-            std::future::pending::<()>().await;
+        match self.points.step() {
+            Fate::GoesOn if !ends => {}
+            Fate::Waits => self.points.wait().await,
+            Fate::IsCut => self.cut_store(LONGEST_FREEZE),
+            Fate::IsFrozen => {
+                self.freeze(LONGEST_FREEZE, &self.outside);
+                tokio::task::yield_now().await;
+            }
+            Fate::GoesOn | Fate::Dies => {
+                self.course.fault(Fault::Crash, || format!("{} {place}", self.name));
+                self.die().await;
+            }
+            Fate::Floods => {
+                self.judge.wrong(format!("S16: {} does more than it may in a minute", self.name));
+                self.die().await;
+            }
         }
+    }
+
+    async fn die(&self) {
+        self.kill();
+        std::future::pending::<()>().await;
+    }
+
+    /// The process dies, as by SIGKILL.
+    pub(crate) fn kill(&self) {
+        self.tasks.abort();
+        self.ended.notify_one();
     }
 
     /// Until when the process has no connection to the store.
@@ -72,6 +117,46 @@ impl Life {
     /// Until when nothing comes from the process to an agent.
     pub(crate) fn agents_are_cut_until(&self) -> Option<Instant> {
         self.steps().agents_cut.filter(|until| *until > Instant::now())
+    }
+
+    /// Until when the store hears the process, and the process does not hear the store.
+    pub(crate) fn store_is_deaf_until(&self) -> Option<Instant> {
+        self.steps().store_deaf.filter(|until| *until > Instant::now())
+    }
+
+    pub(crate) fn deafen_store(&self, lasting: Duration) {
+        self.steps().store_deaf = Some(Instant::now() + lasting);
+    }
+
+    /// The process got this lease.
+    pub(crate) fn granted(&self, lease: LeaseId) {
+        self.steps().lease = Some(lease);
+    }
+
+    /// The lease that the process got last.
+    pub(crate) fn lease(&self) -> Option<LeaseId> {
+        self.steps().lease
+    }
+
+    /// The process is stopped for so long, as by SIGSTOP: none of its tasks takes a step, and time goes on.
+    pub(crate) fn freeze(&self, lasting: Duration, tasks: &Tasks) {
+        let gate = self.tasks.gate().clone();
+        let (course, name) = (Arc::clone(&self.course), self.name);
+        gate.close();
+        tasks.spawn("thaw", async move {
+            sleep(lasting).await;
+            course.note(|| format!("{name} goes on"));
+            gate.open();
+        });
+    }
+
+    /// Right before a request that changes something goes out, the process may be stopped.
+    pub(crate) async fn may_freeze(&self, tasks: &Tasks) {
+        let permille = self.course.profile.process.frozen_at_agent;
+        if self.course.faults(Fault::FrozenAtAgent, permille, || self.name.to_owned()) {
+            self.freeze(self.course.between(SHORTEST_FREEZE, LONGEST_FREEZE), tasks);
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) fn cut_store(&self, lasting: Duration) {
@@ -93,11 +178,24 @@ pub(crate) struct Replica {
     pub(crate) name: &'static str,
     pub(crate) shop: Arc<Shop>,
     pub(crate) network: Arc<Network>,
-    pub(crate) clock: PausedClock,
+    pub(crate) clock: WallClock,
+    /// But for the seed, which is drawn for every life.
+    pub(crate) settings: Settings,
     pub(crate) life: Mutex<Option<Arc<Life>>>,
 }
 
 impl Replica {
+    /// One that has not started yet.
+    pub(crate) fn new(
+        name: &'static str,
+        shop: Arc<Shop>,
+        network: Arc<Network>,
+        clock: WallClock,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Arc::new(Self { name, shop, network, clock, settings, life: Mutex::default() })
+    }
+
     /// The life that it has now.
     pub(crate) fn life(&self) -> Option<Arc<Life>> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -107,10 +205,10 @@ impl Replica {
     pub(crate) async fn run(self: Arc<Self>) {
         let course = &self.shop.course;
         loop {
-            let within = course.profile.crash_within;
+            let within = course.profile.process.crash_within;
             let last = (within > 0).then(|| course.below(within) + 1);
-            let life = Life::new(self.name, Arc::clone(course), last);
-            course.note(&format!("{} starts", self.name));
+            let life = Life::new(self.name, &self.shop, &self.network.tasks, last);
+            course.note(|| format!("{} starts", self.name));
             self.set_life(Some(Arc::clone(&life)));
             self.operator(&life).start(&life.tasks);
             tokio::select! {
@@ -136,15 +234,15 @@ impl Replica {
         let who = Who::Replica(self.name);
         let wire = Wire { network: Arc::clone(&self.network), life: Arc::clone(life) };
         Operator {
-            kv: Arc::new(Client { shop, who, life: Some(Arc::clone(life)) }),
-            transport: Arc::new(wire),
-            clock: Arc::new(self.clock),
+            kv: Arc::new(Client { shop, who, life: Some(Arc::clone(life)), machine: None }),
+            transport: Arc::new(Repeated { wire, points: Arc::clone(&self.shop.points) }),
+            clock: Arc::new(self.clock.clone()),
             prefix: Prefix::default(),
             identity: self.name.to_owned(),
             lease: Duration::from_secs(15),
             settings: Arc::new(Settings {
                 seed: self.shop.course.below(1 << 32),
-                ..Settings::default()
+                ..self.settings.clone()
             }),
             metrics: Metrics::new(),
         }

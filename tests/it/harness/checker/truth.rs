@@ -148,6 +148,7 @@ impl<'a> Judge<'a> {
     fn lives(&mut self, host: HypervisorId, guest: GuestId, effect: &Effect) {
         let there = self.lives.entry(guest).or_default();
         let is_there = there.values().any(|life| *life != Life::Gone);
+        let runs_here = there.get(&host) == Some(&Life::Runs);
         let runs_elsewhere =
             there.iter().any(|(other, life)| *other != host && *life == Life::Runs);
         if let Some(life) = change_of(effect.kind) {
@@ -160,7 +161,8 @@ impl<'a> Judge<'a> {
                     format!("S1: {guest} was created on {host} and is there already"),
                 );
             }
-            EffectKind::Redefined => {
+            // One that does not run may be made again: its record may have been all that was left of it.
+            EffectKind::Redefined if runs_here => {
                 self.wrong(guest, format!("S1: {guest} was created a second time on {host}"));
             }
             EffectKind::Started if runs_elsewhere => {
@@ -207,6 +209,10 @@ impl<'a> Judge<'a> {
             let text =
                 format!("S4: {kind:?} of {guest} by job {job} with order {asked:?}, not {order}");
             self.wrong(guest, text);
+        }
+        let asked = document.action;
+        if kind == EffectKind::Deleted && asked != JobAction::Delete {
+            self.wrong(guest, format!("S4: {kind:?} of {guest} by job {job}, which is to {asked}"));
         }
         let times = self.effects.entry((job, format!("{kind:?}"))).or_default();
         *times += 1;
