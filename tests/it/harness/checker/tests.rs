@@ -208,9 +208,39 @@ fn a_place_that_changes_or_is_dropped_without_a_teardown_is_caught() {
     moved.place(1, "a", "10.1.0.21");
     assert!(moved.told().contains("S3: the place"), "{}", moved.told());
     let mut dropped = Story::new();
+    dropped.step(&[(Key::Heartbeat(host_id("a")), Some(json!({})))]);
     dropped.place(1, "a", "10.1.0.20");
     dropped.step(&[(Key::GuestStatus(guest_id(1)), None)]);
     assert!(dropped.told().contains("S9:"), "{}", dropped.told());
+}
+
+#[test]
+fn a_place_that_is_given_up_while_its_host_is_silent_is_caught() {
+    let mut story = Story::new();
+    story.place(1, "a", "10.1.0.20");
+    story.step(&[(Key::GuestStatus(guest_id(1)), None)]);
+    assert!(story.told().contains("S14:"), "{}", story.told());
+}
+
+#[test]
+fn a_valid_document_that_is_called_invalid_is_caught() {
+    let document = json!({ "flavor": SUBNET, "network": SUBNET, "type": "kvm" });
+    let condition = json!({ "type": "Valid", "status": "False", "reason": "Invalid",
+        "message": "", "last_transition": "2027-01-01T00:00:00Z" });
+    let mut story = Story::new();
+    story.step(&[(Key::Guest(guest_id(1)), Some(document))]);
+    let status = json!({ "phase": "Pending", "conditions": [condition] });
+    story.step(&[(Key::GuestStatus(guest_id(1)), Some(status))]);
+    assert!(story.told().contains("S11:"), "{}", story.told());
+}
+
+#[test]
+fn a_users_key_that_the_user_wrote_before_is_caught_when_another_changes_it() {
+    let mut story = Story::new();
+    let own = story.step(&[(Key::Guest(guest_id(1)), Some(json!({})))]);
+    story.step(&[(Key::Guest(guest_id(1)), Some(json!({ "type": "kvm" })))]);
+    let found = story.record.violations(|revision| revision == own);
+    assert!(found.iter().any(|it| it.what.starts_with("S12:")), "{found:?}");
 }
 
 #[test]
