@@ -279,8 +279,11 @@ fn a_guest_that_runs_twice_is_caught() {
 fn a_guest_that_is_made_anew_over_itself_is_caught() {
     let mut story = Story::new();
     let job = Some(created(&mut story, 20, "a"));
-    let effects =
-        vec![effect(1, EffectKind::Created, 20, job), effect(2, EffectKind::Redefined, 20, job)];
+    let effects = vec![
+        effect(1, EffectKind::Created, 20, job),
+        effect(2, EffectKind::Started, 20, job),
+        effect(3, EffectKind::Redefined, 20, job),
+    ];
     let told = judged(&story, &[history("a", effects)]);
     assert!(told.contains("a second time"), "{told}");
 }
@@ -333,10 +336,13 @@ fn an_address_that_is_freed_under_a_running_guest_is_caught() {
 fn a_guest_that_was_deleted_leaves_its_address_to_others() {
     let mut story = Story::new();
     let one = created(&mut story, 20, "a");
+    let (id, (key, mut document)) = job(20, "a", "working");
+    document.as_mut().expect("it is put")["action"] = json!("delete");
+    let other = (id, story.step(&[(key, document)]));
     let gone: HypervisorId = host_id("a");
     let effects = vec![
         effect(1, EffectKind::Started, 20, Some(one)),
-        effect(2, EffectKind::Deleted, 20, Some(one)),
+        effect(2, EffectKind::Deleted, 20, Some(other)),
     ];
     let told = judged(&story, &[HostHistory { host: gone, ordered: true, effects }]);
     assert_eq!(told, "");
