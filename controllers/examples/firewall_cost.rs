@@ -4,7 +4,7 @@
 //! lochness-controllers --example firewall_cost`; the figures are told in docs/networking.md.
 
 use std::error::Error;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use lochness_agent::wire::{FirewallPatch, FirewallPut, Order};
 use lochness_api::document::Resources;
