@@ -66,6 +66,8 @@ pub fn rules_in_force(world: &World, group: FwGroupId) -> RulesInForce<'_> {
         return RulesInForce::Known(&document.rules);
     }
     let status = world.object_status(Kind::FwGroup, &group.to_string());
+    // A group that was deleted and put again is another one: what its former self said does not bind it.
+    let status = status.filter(|status| status.mod_revision > declared.create_revision);
     match status.and_then(|status| status.value.as_deref()?.rules.as_ref()) {
         Some(accepted) => RulesInForce::Known(&accepted.0),
         None => RulesInForce::NeverUnderstood,

@@ -197,6 +197,19 @@ fn the_rules_of_a_group_outlive_a_broken_document_and_the_leader_that_understood
 }
 
 #[test]
+fn a_group_that_is_put_again_has_no_rules_of_the_one_that_was_deleted() {
+    let mut world = TestWorld::new();
+    let key = Key::FwGroup(group(1));
+    let good = json!({"rules": [{"protocol": "tcp", "portStart": 22}]});
+    world.put_json(&key, &good);
+    world.put_json(&Key::FwGroupStatus(group(1)), &good);
+    // Before anybody took its status away, or while nobody led.
+    world.delete(&key);
+    world.put_json(&key, &json!({"rules": [{"portStart": 9, "portEnd": 8}]}));
+    assert_eq!(rules_in_force(&world, group(1)), RulesInForce::NeverUnderstood);
+}
+
+#[test]
 fn who_joins_or_leaves_a_group_is_a_change_of_the_group_and_nothing_else_is() {
     let mut world = TestWorld::new();
     let host = world.host(1);
