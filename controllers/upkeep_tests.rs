@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lochness_agent::server::{Compat, Host, Stats};
+use lochness_agent::server::{Delays, Host, HostConfig, Stats};
 use lochness_api::keys::Key;
 use lochness_api::status::{Condition, ConditionStatus, ConditionType, GuestStatus, Phase, Reason};
 use lochness_api::{GuestId, ImageId};
@@ -60,7 +60,12 @@ impl Upkeep {
 
     /// A host of ours, a subnet, a group and an image.
     async fn furnish(&self) -> Host {
-        let host = self.bench.host(HOST, Compat::Lochness).await;
+        self.furnish_with(Delays::default()).await
+    }
+
+    async fn furnish_with(&self, delays: Delays) -> Host {
+        let config = HostConfig { delays, ..HostConfig::new(id(HOST), "host") };
+        let host = self.bench.host_with(HOST, config).await;
         self.bench
             .put(&[
                 // The bench turns it off for those who test something else.
@@ -179,6 +184,17 @@ async fn a_member_that_comes_reaches_the_rulesets_that_name_its_group() {
     upkeep.settled().await;
     upkeep.place(2).await;
     upkeep.bench.until("the newcomer is covered", || upkeep.firewall_covers()).await;
+    upkeep.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ruleset_that_takes_longer_than_its_answer_is_waited_for_covers_all_the_same() {
+    let upkeep = Upkeep::new().await;
+    let delays = Delays { firewall: Duration::from_secs(12), ..Delays::default() };
+    let host = upkeep.furnish_with(delays).await;
+    upkeep.place(1).await;
+    upkeep.settled().await;
+    upkeep.stays_silent(&host).await;
     upkeep.end().await;
 }
 

@@ -35,7 +35,7 @@ use lochness_agent::wire::{FirewallPatch, FirewallPut, FirewallState, Order};
 use lochness_api::HypervisorId;
 use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
 use lochness_runtime::metrics::Metrics;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -51,6 +51,9 @@ pub struct FirewallReconciler {
     context: Context,
     /// What is in force on each host, as far as this leader has compiled it. Of use only while the report has its hash.
     contents: Mutex<FxHashMap<HypervisorId, Arc<Content>>>,
+    /// Hosts of which nobody knows whether they carried out the last request: it may take longer than its answer is
+    /// waited for.
+    unsure: Mutex<FxHashSet<HypervisorId>>,
 }
 
 /// A ruleset that must be in force.
@@ -81,7 +84,7 @@ enum Sent {
 impl FirewallReconciler {
     /// A reconciler for one term.
     pub fn new(context: Context, _metrics: &Metrics) -> Self {
-        Self { context, contents: Mutex::default() }
+        Self { context, contents: Mutex::default(), unsure: Mutex::default() }
     }
 
     /// What the host lacks, if it lacks something and may be sent it.
@@ -150,6 +153,10 @@ impl FirewallReconciler {
         if contents.get(&host).is_none_or(|known| known.hash != content.hash) {
             contents.insert(host, Arc::new(content.clone()));
         }
+    }
+
+    fn unsure(&self) -> std::sync::MutexGuard<'_, FxHashSet<HypervisorId>> {
+        self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self, host: HypervisorId) {
@@ -236,6 +243,7 @@ impl FirewallReconciler {
         }
         if error.may_have_happened() {
             self.forget(host);
+            self.unsure().insert(host);
         }
         let nothing =
             || FirewallReport { hash: String::new(), revision: Order::default(), error: None };
@@ -261,10 +269,17 @@ impl FirewallReconciler {
         }
     }
 
-    /// Reads what is in force on a host of which that is not known; `Err` when the agent does not say.
-    async fn read(&self, host: HypervisorId, agent: &Agent) -> Result<bool, CallError> {
-        let Some(known) = in_force(agent.firewall().await?) else { return Ok(false) };
-        self.acknowledged(host, None, known);
+    /// Reads what is in force on a host of which that is not known, and says whether it is news; `Err` when the agent does
+    /// not say.
+    async fn read(&self, host: HypervisorId, due: &Due) -> Result<bool, CallError> {
+        let known = in_force(due.agent.firewall().await?);
+        self.unsure().remove(&host);
+        let of = |report: &FirewallReport| (report.hash.clone(), report.revision);
+        let Some(known) = known.filter(|known| due.before.as_ref().map(of) != Some(of(known)))
+        else {
+            return Ok(false);
+        };
+        self.acknowledged(host, due.before.as_ref(), known);
         Ok(true)
     }
 }
@@ -279,8 +294,8 @@ impl Reconciler for FirewallReconciler {
 
     async fn reconcile(&self, host: &HypervisorId) -> Result<Outcome, ReconcileError> {
         let Some(mut due) = self.due(*host) else { return Ok(Outcome::unchanged()) };
-        if due.before.is_none() {
-            match self.read(*host, &due.agent).await {
+        if due.before.is_none() || self.unsure().contains(host) {
+            match self.read(*host, &due).await {
                 Ok(false) => {}
                 Ok(true) => match self.due(*host) {
                     Some(still_due) => due = still_due,
