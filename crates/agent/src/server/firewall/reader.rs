@@ -99,6 +99,10 @@ impl<'a> Reader<'a> {
     /// One thing in a table: a set, a map, a chain or whatever else nft knows.
     fn object(&mut self, family: Family) -> Result<(), Invalid> {
         let words = self.head();
+        if words.first() == Some(&"flags") {
+            // A dormant table is there and does nothing.
+            return Err(self.wrong("flags of a table are refused"));
+        }
         for word in &words {
             self.check(word)?;
             self.take(None);
@@ -334,6 +338,8 @@ mod tests {
             "delete table inet lochness { flush ruleset }",
             "\u{b}table inet lochness",
             "monitor",
+            "table inet lochness {\n flags dormant\n chain a { }\n}",
+            "table inet lochness { flags owner; }",
         ] {
             refusal(text);
         }
@@ -341,9 +347,16 @@ mod tests {
 
     #[test]
     fn the_hosts_own_packets_are_not_looked_at() {
-        for (family, hook) in
-            [("inet", "input"), ("inet", "output"), ("inet", "ingress"), ("bridge", "ingress")]
-        {
+        for (family, hook) in [
+            ("inet", "input"),
+            ("inet", "output"),
+            ("inet", "prerouting"),
+            ("inet", "postrouting"),
+            ("inet", "ingress"),
+            ("bridge", "input"),
+            ("bridge", "output"),
+            ("bridge", "ingress"),
+        ] {
             let text = format!(
                 "table {family} lochness {{ chain a {{ type filter hook {hook} priority 0; }} }}"
             );

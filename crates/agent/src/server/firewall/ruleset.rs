@@ -66,13 +66,11 @@ impl Family {
         Self::BOTH.into_iter().find(|family| family.word() == word)
     }
 
-    /// Hooks where packets pass that are not the host's own.
+    /// Hooks where packets of guests pass, and none that the host sends or receives by another way than their bridges.
     pub(super) fn allows_hook(self, hook: &str) -> bool {
         match self {
-            Self::Inet => matches!(hook, "prerouting" | "forward" | "postrouting"),
-            Self::Bridge => {
-                matches!(hook, "prerouting" | "forward" | "postrouting" | "input" | "output")
-            }
+            Self::Inet => hook == "forward",
+            Self::Bridge => matches!(hook, "prerouting" | "forward" | "postrouting"),
         }
     }
 }
