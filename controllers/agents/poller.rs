@@ -70,6 +70,8 @@ struct Session {
     refresh: bool,
     images_read: bool,
     firewall_read: bool,
+    /// What the agent said then of changes that are not of our doing.
+    firewall_moves: u64,
 }
 
 /// Why a conversation ended.
@@ -161,6 +163,7 @@ impl Poller {
             refresh: false,
             images_read: false,
             firewall_read: false,
+            firewall_moves: 0,
         };
         loop {
             self.read_rest(&mut session).await?;
@@ -213,7 +216,10 @@ impl Poller {
                     sleep(self.context.settings.list_interval_busy).await;
                 }
             }
-            GuestList::Complete { guests, tag } => {
+            GuestList::Complete { guests, tag, firewall_moves } => {
+                if firewall_moves != session.firewall_moves {
+                    (session.firewall_moves, session.firewall_read) = (firewall_moves, false);
+                }
                 let guests = listing::guests(guests);
                 self.verify(session, &guests).await?;
                 match self.judge(session, &guests, asked_at) {

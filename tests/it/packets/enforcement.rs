@@ -165,6 +165,37 @@ fn a_ruleset_that_nft_refuses_leaves_the_old_one_in_force_and_nfts_words_in_the_
     );
 }
 
+#[test]
+fn a_host_that_cannot_put_its_rules_right_says_so_in_its_status_until_it_can() {
+    sandboxed(a_host_that_cannot_put_its_rules_right_says_so_in_its_status_until_it_can, async {
+        let mut world = World::new().await;
+        let (server, client) = server_and_client(&mut world).await;
+        eventually("the host says that all is in force", async || {
+            is_told(&world, ConditionStatus::True, "").await
+        })
+        .await;
+        world.hosts[1].spoil_rulesets(Spoiled::Yes);
+        world.hosts[1].namespace.nft("delete table inet lochness").expect("somebody may");
+        eventually("the host's status says why nothing is in force", async || {
+            is_told(&world, ConditionStatus::False, "no_such_chain").await
+        })
+        .await;
+        world.hosts[1].spoil_rulesets(Spoiled::No);
+        eventually_within(Duration::from_secs(45), "all is in force again", async || {
+            is_told(&world, ConditionStatus::True, "").await
+        })
+        .await;
+        holds(&server, &client);
+        world.finish().await;
+    });
+}
+
+async fn is_told(world: &World, status: ConditionStatus, words: &str) -> Result<(), String> {
+    let told = host_firewall(world).await.ok_or("no condition")?;
+    let is_so = told.status == status && told.message.contains(words);
+    if is_so { Ok(()) } else { Err(format!("{told:?}")) }
+}
+
 async fn host_firewall(world: &World) -> Option<Condition> {
     let status = world.stage.store.host(world.hosts[1].id).await?;
     condition(&status.conditions, ConditionType::FirewallApplied).cloned()

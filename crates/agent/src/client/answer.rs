@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::cut;
 use super::{AgentError, GuestList};
-use crate::wire::{AgentGuest, ErrorBody, HEADER_REMOTE_JOB};
+use crate::wire::{AgentGuest, ErrorBody, HEADER_FIREWALL, HEADER_REMOTE_JOB};
 
 /// Longest job id of an agent that is believed, in bytes; it becomes part of documents and paths.
 const JOB_ID_LIMIT: usize = 128;
@@ -26,7 +26,9 @@ pub(super) fn guest_list(answer: &Response<Bytes>) -> Result<GuestList, AgentErr
         return Err(AgentError::Garbled(format!("list names guest {} twice", twice.id)));
     }
     let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-    Ok(GuestList::Complete { guests, tag: tag.map(ToOwned::to_owned) })
+    let moves = answer.headers().get(HEADER_FIREWALL).and_then(|moves| moves.to_str().ok());
+    let firewall_moves = moves.and_then(|moves| moves.parse().ok()).unwrap_or(0);
+    Ok(GuestList::Complete { guests, tag: tag.map(ToOwned::to_owned), firewall_moves })
 }
 
 /// The job that an accepted request made.

@@ -74,6 +74,9 @@ pub enum GuestList {
         guests: Vec<AgentGuest>,
         /// Names this state of the list, for the next wait; none from the original.
         tag: Option<String>,
+        /// How often the firewall came in force or ceased to be by itself since the agent began: another number than
+        /// before, and `GET /firewall` has news.
+        firewall_moves: u64,
     },
 }
 

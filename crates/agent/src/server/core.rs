@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(super) self_fenced: bool,
     /// Whether the stored ruleset is in force.
     pub(super) in_force: InForce,
+    /// How often what is in force changed without the doing of the leader of that time.
+    pub(super) firewall_moves: u64,
     repairs: Repairs,
     storage: Storage,
     clock: WallClock,
@@ -81,6 +83,7 @@ impl Core {
             stats: Stats::default(),
             self_fenced: false,
             in_force,
+            firewall_moves: 0,
             repairs: Repairs::default(),
             instance: String::new(),
             list: None,
@@ -213,6 +216,12 @@ impl Core {
     /// Somebody changed the firewall, and it was put right.
     pub(super) fn note_repair(&mut self) {
         self.repairs = Repairs { count: self.repairs.count + 1, last: Some(self.now()) };
+    }
+
+    /// What is in force changed, and the leader does not know it: whoever waits for the list is told to look.
+    pub(super) fn firewall_moved(&mut self) {
+        self.firewall_moves += 1;
+        self.changes.send_modify(|version| *version += 1);
     }
 
     /// The guests as JSON and the name of that state of them.

@@ -40,7 +40,7 @@ async fn a_guest_that_dies_is_seen_at_once() {
         agent.host.happen(Event::CrashGuest(guest_id(1))).unwrap();
     };
     let (list, ()) = tokio::join!(agent.client.list_guests(Some(wait(&tag))), dies);
-    let GuestList::Complete { guests, tag: Some(newer) } = list.unwrap() else { panic!() };
+    let GuestList::Complete { guests, tag: Some(newer), .. } = list.unwrap() else { panic!() };
     assert_eq!(guests[0].state, "crashed");
     assert_eq!(began.elapsed(), Duration::from_secs(7));
     assert_ne!(newer, tag);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lochness_agent::client::{AgentError, PatchOutcome};
-use lochness_agent::server::{EffectKind, Event, Faults, FirewallConfig, HostConfig, Nft};
+use lochness_agent::client::{AgentError, GuestList, PatchOutcome, Wait};
+use lochness_agent::server::{Delays, EffectKind, Event, Faults, FirewallConfig, HostConfig, Nft};
 use lochness_agent::wire::{
     AgentJobStatus, CAPABILITY_FIREWALL, FirewallPatch, FirewallPut, FirewallState, Order,
 };
@@ -136,6 +136,37 @@ async fn patches_are_in_force_again_after_a_restart_with_what_they_were_made_for
     assert_eq!((state.hash.as_deref(), state.revision), (Some("h59"), Some(Order::new(1, 59))));
     let next = agent.client.patch_firewall(&patch("h59", 60, "web"), BUDGET).await.unwrap();
     assert!(matches!(next, PatchOutcome::Applied(_)), "{next:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_waits_for_its_turn_does_not_outlast_its_leader_and_one_that_is_made_is_told_the_next()
+ {
+    let delays = Delays { firewall: Duration::from_secs(2), ..Delays::default() };
+    let agent = Fixture::new(HostConfig { delays, ..config() });
+    let (old, new) = (agent.client_of(1), agent.client_of(2));
+    let (first, second) = (put(5), put(6));
+    let takes_over = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let seen = new.firewall().await.unwrap();
+        assert_eq!(seen.hash, None, "the first is still being made");
+        let list = new.list_guests(None).await.unwrap();
+        let GuestList::Complete { tag: Some(tag), firewall_moves: 0, .. } = list else {
+            panic!("{list:?}")
+        };
+        let wait = Wait { at_most: Duration::from_secs(30), tag: Some(&tag) };
+        new.list_guests(Some(wait)).await.unwrap()
+    };
+    let began = tokio::time::Instant::now();
+    let (made, late, told) = tokio::join!(
+        old.put_firewall(&first, BUDGET),
+        old.put_firewall(&second, BUDGET),
+        takes_over
+    );
+    assert_eq!(made.unwrap().hash.as_deref(), Some("h5"));
+    assert!(matches!(late, Err(AgentError::Fenced(_))), "{late:?}");
+    assert!(matches!(told, GuestList::Complete { firewall_moves: 1, .. }), "{told:?}");
+    assert_eq!(began.elapsed(), Duration::from_secs(2), "it is told at once");
+    assert_eq!(new.firewall().await.unwrap().hash.as_deref(), Some("h5"));
 }
 
 #[tokio::test]

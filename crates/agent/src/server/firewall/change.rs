@@ -1,15 +1,19 @@
 //! Putting a firewall in force: one at a time, whole or not at all, stored once it is.
+//!
+//! Guarantees: a change that waited for its turn while a newer leader appeared is refused; one that was already being made
+//! then is not news to nobody: the newer leader is told to look.
 
 use std::sync::Arc;
 
 use super::{Firewall, InForce, Refusal, Wanted};
 use crate::server::core::Core;
 use crate::server::driver::Outcome;
+use crate::server::fence::EpochVerdict;
 use crate::server::history::{Effect, EffectKind};
 use crate::server::host::{Host, Life};
 use crate::server::record::{Cause, Record};
 use crate::server::storage::StorageError;
-use crate::wire::{FirewallPatch, FirewallPut, FirewallState};
+use crate::wire::{FirewallPatch, FirewallPut, FirewallState, Order};
 
 /// A change of the firewall.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(crate) enum FirewallChange {
 #[derive(Debug)]
 pub(crate) enum FirewallError {
     Refused(Refusal),
+    /// A leader with this higher epoch came while it waited.
+    Fenced(Order),
     /// It could not be put in force.
     Failed(String),
     /// The process ended meanwhile.
@@ -33,11 +39,12 @@ impl Host {
     /// Puts a firewall in force, whole or not at all, even when the one who asked goes away meanwhile.
     pub(crate) async fn change_firewall(
         &self,
+        epoch: Option<Order>,
         change: FirewallChange,
     ) -> Result<FirewallState, FirewallError> {
         let (host, life) = (self.clone(), self.life());
         let work = async move {
-            let change = host.apply_firewall(&life, change);
+            let change = host.apply_firewall(&life, epoch, change);
             life.end.run_until_cancelled(change).await.unwrap_or(Err(FirewallError::Died))
         };
         self.tasks().spawn(work).await.unwrap_or(Err(FirewallError::Died))
@@ -46,6 +53,7 @@ impl Host {
     async fn apply_firewall(
         &self,
         life: &Life,
+        epoch: Option<Order>,
         change: FirewallChange,
     ) -> Result<FirewallState, FirewallError> {
         let Ok(_turn) = self.firewall_turn().acquire().await else {
@@ -54,6 +62,9 @@ impl Host {
         let (wanted, course) = {
             let mut core = self.core();
             let core = &mut *core;
+            if let EpochVerdict::Old(seen) = core.state.fence.check_epoch(epoch) {
+                return Err(FirewallError::Fenced(seen));
+            }
             let wanted = wanted(core, change)?;
             let course = self.enforcer().begin(&wanted, core.faults.now(), &mut core.rng);
             (wanted, course)
@@ -66,6 +77,9 @@ impl Host {
                 let effect = Effect { firewall: Some(wanted.applied.revision), ..effect };
                 let batch = vec![record(&wanted), Record::Effect(Box::new(effect))];
                 core.commit(batch).map_err(FirewallError::Storage)?;
+                if matches!(core.state.fence.check_epoch(epoch), EpochVerdict::Old(_)) {
+                    core.firewall_moved();
+                }
                 Ok(core.told_firewall())
             }
             Outcome::Failed(why) => {

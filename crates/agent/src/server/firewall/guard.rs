@@ -160,7 +160,11 @@ impl Host {
         let mut core = self.core();
         match applied {
             Ok(is_stored) => {
-                core.in_force = InForce::Yes;
+                let before = std::mem::replace(&mut core.in_force, InForce::Yes);
+                if matches!(before, InForce::No(_)) {
+                    tracing::info!(host = self.name(), "the stored ruleset is in force again");
+                    core.firewall_moved();
+                }
                 is_stored
             }
             Err(why) => {
@@ -172,7 +176,11 @@ impl Host {
                         error,
                         "the stored ruleset is not in force, so no guest is started"
                     );
-                    core.in_force = now;
+                    let before = std::mem::replace(&mut core.in_force, now);
+                    // At the start whoever asks waits for this.
+                    if before != InForce::NotYet {
+                        core.firewall_moved();
+                    }
                 }
                 false
             }

@@ -4,10 +4,12 @@ use axum::body::Body;
 use axum::response::Response;
 use http::StatusCode;
 
+use super::super::accept::Denied;
 use super::super::firewall::Refusal;
 use super::super::firewall::change::{FirewallChange, FirewallError};
 use super::super::host::{Host, Life};
-use super::{bad, reply, request, storage_failed};
+use super::request::Head;
+use super::{bad, denied, reply, request, storage_failed};
 
 /// `GET /firewall`.
 pub(super) async fn get(host: &Host, life: &Life) -> Response {
@@ -17,25 +19,30 @@ pub(super) async fn get(host: &Host, life: &Life) -> Response {
 }
 
 /// `PUT /firewall`.
-pub(super) async fn put(host: &Host, body: Body) -> Response {
+pub(super) async fn put(host: &Host, head: &Head, body: Body) -> Response {
     match request::json(body).await {
-        Ok(put) => change(host, FirewallChange::Put(put)).await,
+        Ok(put) => change(host, head, FirewallChange::Put(put)).await,
         Err(error) => bad(&error),
     }
 }
 
 /// `PATCH /firewall`.
-pub(super) async fn patch(host: &Host, body: Body) -> Response {
+pub(super) async fn patch(host: &Host, head: &Head, body: Body) -> Response {
     match request::json(body).await {
-        Ok(patch) => change(host, FirewallChange::Patch(patch)).await,
+        Ok(patch) => change(host, head, FirewallChange::Patch(patch)).await,
         Err(error) => bad(&error),
     }
 }
 
-async fn change(host: &Host, change: FirewallChange) -> Response {
-    let refusal = match host.change_firewall(change).await {
+async fn change(host: &Host, head: &Head, change: FirewallChange) -> Response {
+    let epoch = match head.epoch() {
+        Ok(epoch) => epoch,
+        Err(error) => return bad(&error),
+    };
+    let refusal = match host.change_firewall(epoch, change).await {
         Ok(state) => return reply::json(StatusCode::OK, &state),
         Err(FirewallError::Refused(refusal)) => refusal,
+        Err(FirewallError::Fenced(seen)) => return denied(host, &Denied::Epoch(seen)),
         Err(FirewallError::Failed(why)) => {
             return reply::error(StatusCode::UNPROCESSABLE_ENTITY, why);
         }

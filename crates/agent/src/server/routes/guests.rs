@@ -16,7 +16,7 @@ use super::super::guests::Trouble;
 use super::super::host::{Host, Life};
 use super::request::{BadRequest, Head};
 use super::{bad, denied, reply, request};
-use crate::wire::AgentGuest;
+use crate::wire::{AgentGuest, HEADER_FIREWALL};
 
 /// `POST /guests`.
 pub(super) async fn create(host: &Host, life: &Life, head: &Head, body: Body) -> Response {
@@ -113,6 +113,9 @@ fn list_now(host: &Host, life: &Life, known: Option<&str>) -> Option<Response> {
     if host.compat() == Compat::Lochness {
         let tag = HeaderValue::from_str(&tag).expect("tags are ids and numbers");
         response.headers_mut().insert(header::ETAG, tag);
+        if core.firewall_moves > 0 {
+            response.headers_mut().insert(HEADER_FIREWALL, core.firewall_moves.into());
+        }
     }
     Some(response)
 }

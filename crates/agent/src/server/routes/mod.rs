@@ -105,6 +105,11 @@ async fn answer(host: &Host, life: &Life, head: &Head, body: Body) -> Response {
     if !head.is_authorized(host.bearer()) {
         return reply::error(StatusCode::UNAUTHORIZED, "bearer token is missing or wrong");
     }
+    // A body may be long on its way: the epoch is judged when all of it is there.
+    let body = match request::whole(body).await {
+        Ok(body) => body,
+        Err(error) => return bad(&error),
+    };
     if let Err(response) = check_epoch(host, life, head) {
         return *response;
     }
@@ -128,8 +133,8 @@ async fn answer(host: &Host, life: &Life, head: &Head, body: Body) -> Response {
         (&Method::GET, ["jobs", job] | ["guests", _, "jobs", job]) => jobs::get(host, life, job),
         (&Method::POST, ["guests", id, action]) => guests::act(host, life, head, id, action).await,
         (&Method::GET, ["firewall"]) if has_firewall => firewall::get(host, life).await,
-        (&Method::PUT, ["firewall"]) if has_firewall => firewall::put(host, body).await,
-        (&Method::PATCH, ["firewall"]) if has_firewall => firewall::patch(host, body).await,
+        (&Method::PUT, ["firewall"]) if has_firewall => firewall::put(host, head, body).await,
+        (&Method::PATCH, ["firewall"]) if has_firewall => firewall::patch(host, head, body).await,
         _ => reply::no_route(),
     }
 }

@@ -42,6 +42,12 @@ pub(super) fn split(request: axum::extract::Request) -> (Head, Body) {
     (Head(parts), body)
 }
 
+/// The body once all of it is there.
+pub(super) async fn whole(body: Body) -> Result<Body, BadRequest> {
+    let bytes = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(|_| BadRequest::Body)?;
+    Ok(Body::from(bytes))
+}
+
 /// The body as JSON.
 pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, BadRequest> {
     let bytes = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(|_| BadRequest::Body)?;
