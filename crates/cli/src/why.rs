@@ -37,6 +37,12 @@ impl Why {
 /// What keeps an object from being as declared; `None` when nothing does.
 pub(crate) fn why(object: &Object) -> Option<Why> {
     let conditions = object.conditions();
+    if object.document.is_none() && object.kind != Kind::Guest {
+        let gone =
+            || Why::new("NotGiven", "its document is gone; what is left of it is still in use");
+        let told = conditions.iter().find(|condition| is_problem(condition));
+        return Some(told.map_or_else(gone, Why::of));
+    }
     if object.document.is_none() {
         let held_up = stuck(&conditions).or_else(|| paused(&conditions)).map(Why::of);
         let deleting = || Why::new("Deleting", "its document is gone; teardown is not over");
@@ -181,6 +187,16 @@ mod tests {
         let status = status_of(&guest_document(), "Failed", &conditions);
         let failed = object(Kind::Guest, Some(&guest_document()), Some(&status));
         assert_eq!(why(&failed).unwrap().reason, "JobFailed");
+    }
+
+    #[test]
+    fn only_guests_are_torn_down_when_their_document_goes() {
+        let status = json!({"capacity": 0, "used": 3, "quarantined": 0, "free": 0,
+            "conditions": [condition("Valid", "False", "NotGiven")]});
+        let subnet = object(Kind::Subnet, None, Some(&status));
+        assert_eq!(why(&subnet).unwrap().sentence(), "NotGiven: NotGiven in words");
+        let network = object(Kind::Network, None, Some(&json!({"conditions": []})));
+        assert_eq!(why(&network).unwrap().reason, "NotGiven");
     }
 
     #[test]
