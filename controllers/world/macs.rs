@@ -13,7 +13,7 @@ use super::{GuestEntry, World};
 pub enum MacHolder {
     /// A guest that is placed with it.
     Placed(GuestId),
-    /// A guest that waits for a place, was declared earlier, and asks for exactly this one.
+    /// A guest that waits for a place, was declared earlier, and asks for this one, or would get it by its id.
     AskedEarlier(GuestId),
 }
 
@@ -86,7 +86,7 @@ impl World {
 const FIRST: GuestId = GuestId::new(Uuid::nil());
 const LAST: GuestId = GuestId::new(Uuid::max());
 
-/// What a guest without a place asks for, and since when.
+/// What a guest without a place asks for, in words or by its id, and since when.
 fn wish(entry: &GuestEntry) -> Option<(Mac, i64)> {
-    Some((entry.understood()?.mac?, entry.document.as_ref()?.create_revision))
+    Some((entry.understood()?.effective_mac(), entry.document.as_ref()?.create_revision))
 }

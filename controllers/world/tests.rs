@@ -140,6 +140,19 @@ fn a_hardware_address_is_the_placed_guests_then_the_eldest_askers() {
 }
 
 #[test]
+fn a_hardware_address_that_follows_from_an_id_is_waited_for_like_one_that_is_asked_for() {
+    let mut store = Store::basics();
+    let derived: lochness_api::GuestId = id(101);
+    let mac = lochness_api::Mac::of_guest(derived);
+    let asker = store.guest(100, &json!({"mac": mac.to_string()}));
+    store.guest(101, &json!({}));
+    assert_eq!(store.world.mac_taken_by(mac, derived), Some(MacHolder::AskedEarlier(asker)));
+    let changes = store.delete(&Key::Guest(asker));
+    assert_eq!(store.world.mac_taken_by(mac, derived), None);
+    assert!(changes.contains(&super::Change::Guest(derived)), "it is told: {changes:?}");
+}
+
+#[test]
 fn subnets_of_one_network_meet_as_their_documents_come_and_go() {
     let mut store = Store::default();
     let mut put = |number: u128, network: u128, cidr: &str| {

@@ -177,8 +177,9 @@ fn a_hardware_address_that_another_guest_has_is_refused_with_whose_it_is() {
     let refused = refusal(decide(&store, &reports, second));
     assert_eq!(refused.reason(), Reason::MacTaken);
     assert!(refused.message().contains("guest web-1 ("), "{}", refused.message());
-    let third = store.guest(102, &json!({}));
+    let third = id(102);
     let thief = store.guest(103, &json!({"mac": Mac::of_guest(third)}));
+    store.guest(102, &json!({}));
     let stolen = placement(decide(&store, &reports, thief));
     store.put(&Key::GuestStatus(thief), &json!({"phase": "Running", "placement": stolen}));
     let refused = refusal(decide(&store, &reports, third));
