@@ -21,6 +21,8 @@ use crate::world::{address_number, number_address};
 pub(super) struct Planner {
     pub(super) claims: Claims,
     pub(super) random: SmallRng,
+    /// Whether a guest was refused while open commits had claims: it may get what one of these gives back.
+    refused_beside_claims: bool,
 }
 
 /// What open commits will use.
@@ -87,6 +89,10 @@ impl Claims {
         !self.sets.is_empty() && self.sets.contains_key(&(set.into(), host))
     }
 
+    fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
     fn insert(&mut self, claim: &Claim) {
         let used = self.hosts.entry(claim.hypervisor).or_default();
         *used = used.saturating_add(claim.resources);
@@ -133,11 +139,22 @@ impl Claims {
 impl Planner {
     pub(super) fn new(seed: u64) -> Arc<Mutex<Self>> {
         let random = SmallRng::seed_from_u64(seed);
-        Arc::new(Mutex::new(Self { claims: Claims::default(), random }))
+        let claims = Claims::default();
+        Arc::new(Mutex::new(Self { claims, random, refused_beside_claims: false }))
     }
 
     pub(super) fn lock(planner: &Mutex<Self>) -> MutexGuard<'_, Self> {
         planner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that a guest was refused.
+    pub(super) fn note_refusal(&mut self) {
+        self.refused_beside_claims |= !self.claims.is_empty();
+    }
+
+    /// Whether somebody was refused beside claims since this was asked last.
+    pub(super) fn take_refused(&mut self) -> bool {
+        std::mem::take(&mut self.refused_beside_claims)
     }
 
     /// Claims, until the guard is dropped. A dropped guard frees the claim whatever happened, a panic included.

@@ -39,6 +39,7 @@ use self::filter::Fleet;
 use self::plan::{Decision, plan};
 use crate::context::Context;
 use crate::pace::{Pace, differs_in_words_only};
+use crate::wake::wake_pending;
 use crate::world::{GuestEntry, World};
 
 /// A guest that needs what an open commit may take is planned again after this long.
@@ -117,6 +118,7 @@ impl PlacementReconciler {
                 Step::Commit { commit, claim, place: Some(place) }
             }
             Decision::Refuse(refusal) => {
+                planner.note_refusal();
                 let status = status::refused(entry, &refusal, self.context.now());
                 if self.is_worth_writing(id, entry, &status) {
                     Step::commit(self.write_status(id, entry, &status))
@@ -135,6 +137,33 @@ impl PlacementReconciler {
         }
         !differs_in_words_only(former, status)
             || self.messages.take(id, self.context.settings.message_interval).is_ok()
+    }
+
+    async fn carry_out(&self, id: GuestId, step: Step) -> Result<Outcome, ReconcileError> {
+        match step {
+            Step::Nothing => Ok(Outcome::unchanged()),
+            Step::Later => Ok(Outcome::unchanged().after(CLAIM_PATIENCE)),
+            Step::Commit { commit, claim, place } => {
+                let result = self.context.commits.commit(commit).await;
+                let had_claim = claim.is_some();
+                drop(claim);
+                if result.is_err() && had_claim {
+                    self.wake_refused();
+                }
+                result?;
+                if let Some(Place { host, ip, adopted }) = place {
+                    info!(guest = %id, %host, %ip, adopted, "guest has a place");
+                }
+                Ok(Outcome::changed())
+            }
+        }
+    }
+
+    /// A claim came to nothing, and no change of the store tells those who were refused because of it.
+    fn wake_refused(&self) {
+        if Planner::lock(&self.planner).take_refused() {
+            wake_pending(&self.context.world.read(), &self.context.queues);
+        }
     }
 
     fn place(
@@ -241,18 +270,7 @@ impl Reconciler for PlacementReconciler {
     }
 
     async fn reconcile(&self, id: &GuestId) -> Result<Outcome, ReconcileError> {
-        match self.step(*id) {
-            Step::Nothing => Ok(Outcome::unchanged()),
-            Step::Later => Ok(Outcome::unchanged().after(CLAIM_PATIENCE)),
-            Step::Commit { commit, claim, place } => {
-                self.context.commits.commit(commit).await?;
-                drop(claim);
-                if let Some(Place { host, ip, adopted }) = place {
-                    info!(guest = %id, %host, %ip, adopted, "guest has a place");
-                }
-                Ok(Outcome::changed())
-            }
-        }
+        self.carry_out(*id, self.step(*id)).await
     }
 }
 

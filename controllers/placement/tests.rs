@@ -1,6 +1,7 @@
 //! The placement loop's decisions, on worlds in miniature.
 
 mod addresses;
+mod claims;
 mod histories;
 mod networks;
 
