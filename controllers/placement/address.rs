@@ -13,7 +13,7 @@ use lochness_api::status::Reason;
 use lochness_api::{GuestId, NetworkId, SubnetId};
 
 use super::filter::Fleet;
-use super::refusal::{Refusal, holder, some_of};
+use super::refusal::{Refusal, barred, holder, occupancy, some_of};
 use crate::world::{Reservation, successor};
 
 /// A subnet in which the guest can have an address, and the address.
@@ -52,19 +52,7 @@ pub(super) fn allowed(fleet: Fleet<'_>, document: &Guest) -> Result<Vec<Choice>,
     let Some(network) = document.network else {
         return Err(Refusal::Invalid("network: give a network or a subnet".to_owned()));
     };
-    match fleet.world.network(network) {
-        None => return Err(missing(Reason::NetworkMissing, "network", &network.to_string())),
-        Some(declared) => {
-            if let Some(fault) = &declared.invalid {
-                return Err(invalid(
-                    Reason::NetworkMissing,
-                    "network",
-                    &network.to_string(),
-                    fault,
-                ));
-            }
-        }
-    }
+    check_network(fleet, network)?;
     let subnets: Vec<_> = fleet
         .world
         .subnets_of(network)
@@ -79,12 +67,26 @@ pub(super) fn allowed(fleet: Fleet<'_>, document: &Guest) -> Result<Vec<Choice>,
     Ok(subnets)
 }
 
+/// Whether the network has a document that can be used.
+fn check_network(fleet: Fleet<'_>, id: NetworkId) -> Result<(), Refusal> {
+    let text = id.to_string();
+    match fleet.world.network(id).map(|declared| &declared.invalid) {
+        None => Err(missing(Reason::NetworkMissing, "network", &text)),
+        Some(Some(fault)) => Err(invalid(Reason::NetworkMissing, "network", &text, fault)),
+        Some(None) => Ok(()),
+    }
+}
+
 /// Of the allowed subnets those that take new guests, the preferred first.
 ///
 /// # Errors
 /// What is missing, or which other subnet is in the way.
 pub(super) fn eligible(fleet: Fleet<'_>, document: &Guest) -> Result<Vec<Choice>, Refusal> {
     let allowed = allowed(fleet, document)?;
+    // A guest that names a subnet alone is in that one's network all the same.
+    if let Some((_, subnet)) = allowed.first() {
+        check_network(fleet, subnet.network)?;
+    }
     let overlap = |id: SubnetId| fleet.world.overlapped_by(id);
     let refused = allowed.iter().find_map(|(id, _)| Some((*id, overlap(*id)?)));
     let mut subnets = allowed;
@@ -167,10 +169,9 @@ pub(super) fn offers(
         })
         .collect();
     if offers.is_empty() {
-        let words = |(id, subnet): &Choice| {
-            format!("{} {}-{}", fleet.world.subnet_words(*id), subnet.start, subnet.end)
-        };
-        return Err(Refusal::NoAddressFree { subnets: subnets.iter().map(words).collect() });
+        let subnets =
+            subnets.iter().map(|(id, subnet)| occupancy(fleet.world, *id, subnet)).collect();
+        return Err(Refusal::NoAddressFree { subnets });
     }
     Ok(offers)
 }
@@ -188,7 +189,12 @@ fn wished(
     let Some((id, subnet)) = found.or_else(|| subnets.iter().find(holds)) else {
         let ranges: Vec<_> = subnets.iter().map(|(_, subnet)| subnet.cidr.to_string()).collect();
         let ranges = some_of(&ranges);
-        return Err(not_usable(format!("it lies in no subnet that the guest may use ({ranges})")));
+        let network = subnets.first().map(|(_, subnet)| subnet.network);
+        let barred =
+            network.and_then(|network| barred(fleet.world, network, ip)).unwrap_or_default();
+        return Err(not_usable(format!(
+            "it lies in no subnet that the guest may use ({ranges}){barred}"
+        )));
     };
     let words = fleet.world.subnet_words(*id);
     if !subnet.is_assignable(ip) {

@@ -5,7 +5,7 @@
 //! these is within a few percent of the best of all, and the cost does not grow with the fleet. That nothing fits, or
 //! nothing that reaches the preferred subnet, is only ever said after looking at every host.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use lochness_api::document::Resources;
 use rand::{Rng, RngExt};
@@ -14,6 +14,8 @@ use super::filter::{Candidate, Fleet, Need, Rejections};
 
 /// So many fitting hosts that reach the preferred subnet are compared.
 const ENOUGH: usize = 32;
+/// Where fewer than one host in so many reaches a subnet, these are looked at before others.
+const FEW: usize = 4;
 /// Shares of a resource are compared in steps of one in so many, so that "equal" means about equal.
 const STEPS: u64 = 1_000;
 
@@ -35,10 +37,13 @@ pub(super) fn choose<'a>(
             rejections
         });
     }
+    if let Some(candidate) = among_few(fleet, need, random) {
+        return Ok(candidate);
+    }
     let hosts = fleet.world.hosts();
-    let mut best: Option<(Score, Candidate<'a>)> = None;
+    let mut best = Best::default();
     let mut rejections = Rejections::default();
-    let (mut found, mut equals) = (0, 1_u32);
+    let mut found = 0;
     for position in random_order(hosts.len(), random) {
         let host = &hosts[position];
         match fleet.admit(host, need) {
@@ -47,28 +52,74 @@ pub(super) fn choose<'a>(
                 rejections.note(filter, free);
             }
             Ok(candidate) => {
-                let score = score(&candidate);
-                match &best {
-                    Some((highest, _)) if score < *highest => {}
-                    Some((highest, _)) if score == *highest => {
-                        equals += 1;
-                        if random.random_ratio(1, equals) {
-                            best = Some((score, candidate));
-                        }
-                    }
-                    Some(_) | None => {
-                        equals = 1;
-                        best = Some((score, candidate));
-                    }
-                }
                 found += usize::from(candidate.rank == 0);
+                best.compare(candidate, random);
                 if found == ENOUGH {
                     break;
                 }
             }
         }
     }
-    best.map(|(_, candidate)| candidate).ok_or(rejections)
+    best.candidate.ok_or(rejections)
+}
+
+/// Of a large fleet of which few hosts reach the preferred subnet, the best of these; then of those that reach the next one.
+/// `None` when none of them fits, or when so many reach a subnet that drawing from the whole fleet meets them soon enough.
+fn among_few<'a>(
+    fleet: Fleet<'a>,
+    need: &Need<'_>,
+    random: &mut impl Rng,
+) -> Option<Candidate<'a>> {
+    let hosts = fleet.world.hosts().len();
+    for subnet in need.subnets {
+        let reaching = fleet.world.hosts_reaching(*subnet);
+        if hosts <= ENOUGH || reaching.len() * FEW > hosts {
+            return None;
+        }
+        let mut best = Best::default();
+        let mut found = 0;
+        for position in random_order(reaching.len(), random) {
+            let host = fleet.world.host(reaching[position]);
+            let Some(candidate) = host.and_then(|host| fleet.admit(host, need).ok()) else {
+                continue;
+            };
+            best.compare(candidate, random);
+            found += 1;
+            if found == ENOUGH {
+                break;
+            }
+        }
+        if best.candidate.is_some() {
+            return best.candidate;
+        }
+    }
+    None
+}
+
+/// The best of the candidates so far; of equals, each with the same chance.
+#[derive(Default)]
+struct Best<'a> {
+    candidate: Option<Candidate<'a>>,
+    score: Option<Score>,
+    equals: u32,
+}
+
+impl<'a> Best<'a> {
+    fn compare(&mut self, candidate: Candidate<'a>, random: &mut impl Rng) {
+        let score = Some(score(&candidate));
+        match score.cmp(&self.score) {
+            Ordering::Less => {}
+            Ordering::Equal => {
+                self.equals += 1;
+                if random.random_ratio(1, self.equals) {
+                    self.candidate = Some(candidate);
+                }
+            }
+            Ordering::Greater => {
+                *self = Self { candidate: Some(candidate), score, equals: 1 };
+            }
+        }
+    }
 }
 
 /// The subnet first, then how empty the host stays. More is better.

@@ -82,8 +82,9 @@ fn decide(
     let subnets = eligible(fleet, document)?;
     let mut offers = offers(fleet, id, document.ip, &subnets)?;
     // A subnet that no host reaches would make every plan look at all hosts in vain.
-    if offers.iter().any(|offer| fleet.world.is_bridged(offer.id)) {
-        offers.retain(|offer| fleet.world.is_bridged(offer.id));
+    let is_reached = |offer: &Offer| !fleet.world.hosts_reaching(offer.id).is_empty();
+    if offers.iter().any(is_reached) {
+        offers.retain(is_reached);
     }
     let ids: Vec<SubnetId> = offers.iter().map(|offer| offer.id).collect();
     let need = Need {

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use lochness_api::Mac;
-use lochness_api::document::Resources;
+use lochness_api::document::{Resources, Subnet};
 use lochness_api::status::Reason;
+use lochness_api::{Mac, NetworkId, SubnetId};
 
 use super::filter::Rejections;
-use crate::world::{Reservation, World};
+use crate::world::{Reservation, Tally, World};
 
 /// Why a guest is not placed now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,4 +167,42 @@ pub(super) fn holder(world: &World, held: Reservation) -> String {
                 .to_owned()
         }
     }
+}
+
+/// Who has the addresses of a subnet that is full, for people.
+pub(super) fn occupancy(world: &World, id: SubnetId, subnet: &Subnet) -> String {
+    let name = format!("{} {}-{}", world.subnet_words(id), subnet.start, subnet.end);
+    let capacity = subnet.capacity();
+    if capacity == 0 {
+        return format!(
+            "{name} (it has none to give: between start and end are only its gateway, network or broadcast address)"
+        );
+    }
+    let Tally { used, quarantined } =
+        world.subnet(id).map(|entry| entry.addresses.inside()).unwrap_or_default();
+    let others = match capacity.saturating_sub((used + quarantined).into()) {
+        0 => String::new(),
+        others => format!(
+            ", {others} about to be given, or held by guests of other subnets or undeclared ones"
+        ),
+    };
+    format!("{name} ({capacity} addresses: {used} used, {quarantined} in quarantine{others})")
+}
+
+/// Why the subnet of the network that has the address is none that the guest may use, for people.
+pub(super) fn barred(world: &World, network: NetworkId, ip: IpAddr) -> Option<String> {
+    let declared = |id: SubnetId| world.subnet(id)?.document.as_ref();
+    let has = |id: &SubnetId| {
+        let subnet = declared(*id).and_then(|document| document.understood.as_ref());
+        subnet.is_some_and(|subnet| subnet.cidr.contains(ip))
+    };
+    let id = world.subnets_of(network).find(has)?;
+    let why = if let Some(elder) = world.overlapped_by(id) {
+        format!("overlaps {} and takes no new guests", world.subnet_words(elder))
+    } else if let Some(fault) = declared(id).and_then(|document| document.invalid.as_ref()) {
+        format!("is invalid: {fault}")
+    } else {
+        "is not the one that the guest asks for".to_owned()
+    };
+    Some(format!("; {}, which has it, {why}", world.subnet_words(id)))
 }

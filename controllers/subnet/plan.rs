@@ -1,11 +1,12 @@
 //! What a subnet's status says. Pure.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_api::document::{Document, Subnet};
 use lochness_api::status::{Condition, ConditionType, Reason, SubnetStatus};
-use lochness_api::{Kind, SubnetId};
+use lochness_api::{GuestId, Kind, SubnetId};
 use tokio::time::Instant;
 
 use super::audit::{Audit, Cause, Leak};
@@ -161,8 +162,8 @@ fn readiness(facts: &Facts<'_>, audit: &Audit, conditions: &mut Conditions) {
         return conditions.no(kind, Reason::NetworkMissing, message);
     }
     if let Some((ip, guest)) = audit.contested.first() {
-        let message =
-            format!("{ip} is reserved, but not for guest {guest}, which is placed with it");
+        let message = std::iter::once(contested(facts, audit.contested.len(), *ip, *guest));
+        let message = message.chain(remarks).collect::<Vec<_>>().join("; ");
         return conditions.no(kind, Reason::AddressTaken, message);
     }
     if facts.world.overlapped_by(facts.id).is_some() {
@@ -170,6 +171,21 @@ fn readiness(facts: &Facts<'_>, audit: &Audit, conditions: &mut Conditions) {
     }
     let reason = if remarks.is_empty() { Reason::Accepted } else { Reason::Unused };
     conditions.yes(kind, reason, remarks.join("; "));
+}
+
+/// What is to be said of guests whose addresses are reserved for somebody else.
+fn contested(facts: &Facts<'_>, count: usize, ip: IpAddr, guest: GuestId) -> String {
+    let held = facts.entry.addresses.get(ip).reservation;
+    let whose = match held.map(|held| (held.quarantined, held.holder)) {
+        Some((true, _)) => "in quarantine".to_owned(),
+        Some((false, Some(other))) => format!("reserved for {}", facts.world.guest_words(other)),
+        Some((false, None)) | None => "reserved by hand".to_owned(),
+    };
+    format!(
+        "{count} guests are placed with addresses that are not reserved for them, such as {} with {ip}, which is {whose}; \
+         give that key the guest's id, or delete it",
+        facts.world.guest_words(guest)
+    )
 }
 
 /// What is to be said of reservations that nobody uses.
@@ -222,7 +238,7 @@ fn fitness(facts: &Facts<'_>, conditions: &mut Conditions) {
     let guest = guest.map(|guest| facts.world.guest_words(guest)).unwrap_or_default();
     let message = format!(
         "{count} guests keep what they were placed with before the document changed, such as {ip} of {guest}; \
-         {outside} have an address outside of {}-{}, the others another range or gateway",
+         {outside} have an address outside of {}-{}, the others another range, gateway or network",
         document.start, document.end
     );
     conditions.no(kind, Reason::RangeChanged, message);

@@ -114,6 +114,42 @@ async fn a_subnet_says_that_it_fills_before_it_is_full() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subnet_that_moves_to_another_network_keeps_its_guests_and_says_so() {
+    let mut scene = Scene::new();
+    scene.world.placed_with(1, scene.host, scene.subnet, |placement| {
+        placement.network = Some(id(1));
+        placement.cidr = "10.0.0.0/28".parse().unwrap();
+    });
+    let move_to = |scene: &mut Scene, network: usize| {
+        scene.world.put_json(&Key::Network(id(network)), &json!({}));
+        let document = json!({"network": id::<u8>(network), "cidr": "10.0.0.0/28"});
+        scene.world.put_json(&Key::Subnet(id(1)), &document);
+        scene.reason(ConditionType::InRange).unwrap()
+    };
+    assert_eq!(move_to(&mut scene, 1).0, Reason::Accepted);
+    let (reason, message) = move_to(&mut scene, 5);
+    assert_eq!(reason, Reason::RangeChanged);
+    assert!(message.starts_with("1 guests keep"), "{message}");
+    assert_eq!(move_to(&mut scene, 1).0, Reason::Accepted);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_is_reserved_for_another_guest_is_told_with_whose_it_is_and_so_are_leaks() {
+    let mut scene = Scene::new();
+    scene.world.placed(1, scene.host, scene.subnet);
+    let named = |name: &str| json!({"metadata": {"name": name}, "flavor": id::<u8>(1), "network": id::<u8>(1)});
+    scene.world.put_json(&Key::Guest(id(1)), &named("web-1"));
+    scene.world.put_json(&Key::Guest(id(9)), &named("db-9"));
+    scene.reserve(11, &id::<u8>(9).to_string());
+    scene.reserve(12, &id::<u8>(77).to_string());
+    let (reason, message) = scene.reason(ConditionType::Ready).unwrap();
+    assert_eq!(reason, Reason::AddressTaken);
+    for part in ["guest web-1 (", "10.0.0.11", "reserved for guest db-9 (", "10.0.0.12 for guest"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_subnets_that_overlap_the_younger_waits_and_both_are_named() {
     let mut scene = Scene::new();
     let named = |name: &str, cidr: &str| json!({"network": id::<u8>(1), "cidr": cidr, "metadata": {"name": name}});

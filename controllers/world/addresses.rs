@@ -52,7 +52,7 @@ pub struct Tally {
 pub(super) enum Fit {
     /// It was.
     AsDeclared,
-    /// Range, gateway or address is another.
+    /// Network, range, gateway or address is another.
     Outdated,
 }
 
@@ -94,8 +94,8 @@ impl Addresses {
         self.inside
     }
 
-    /// Addresses of guests that were placed with another range or gateway than the document has now, or whose address lies
-    /// outside of it; in order.
+    /// Addresses of guests that were placed with another network, range or gateway than the document has now, or whose
+    /// address lies outside of it; in order.
     pub fn outdated(&self) -> impl ExactSizeIterator<Item = IpAddr> + '_ {
         self.outdated.iter().copied()
     }
@@ -233,8 +233,8 @@ impl Tally {
 }
 
 fn gives_the_same(one: &Subnet, other: &Subnet) -> bool {
-    (one.cidr, one.start, one.end, one.gateway)
-        == (other.cidr, other.start, other.end, other.gateway)
+    (one.network, one.cidr, one.start, one.end, one.gateway)
+        == (other.network, other.cidr, other.start, other.end, other.gateway)
 }
 
 /// The address after this one; `None` after the last of its family.

@@ -104,11 +104,8 @@ impl World {
             }
             Key::HypervisorSubnet(host, subnet) => {
                 let bridge = String::from_utf8_lossy(&kv.value).trim().to_owned();
-                let mut former = None;
-                self.change_host(host, |entry| former = entry.bridges.insert(subnet, bridge));
-                if former.is_none() {
-                    *self.bridged.entry(subnet).or_default() += 1;
-                }
+                // An empty text is as good as no key: no nic can be put into a bridge without a name.
+                self.set_bridge(host, subnet, (!bridge.is_empty()).then_some(bridge));
                 Change::Hypervisor(host)
             }
             Key::HypervisorConfig(host, name) => {
@@ -224,16 +221,7 @@ impl World {
                 Change::Hypervisor(host)
             }
             Key::HypervisorSubnet(host, subnet) => {
-                let mut former = None;
-                self.change_host(host, |entry| former = entry.bridges.remove(&subnet));
-                if former.is_some()
-                    && let Some(hosts) = self.bridged.get_mut(&subnet)
-                {
-                    *hosts -= 1;
-                    if *hosts == 0 {
-                        self.bridged.remove(&subnet);
-                    }
-                }
+                self.set_bridge(host, subnet, None);
                 Change::Hypervisor(host)
             }
             Key::HypervisorConfig(host, name) => {

@@ -107,6 +107,33 @@ impl World {
         }
     }
 
+    /// Sets or unsets the bridge through which a host reaches a subnet.
+    pub(super) fn set_bridge(
+        &mut self,
+        host: HypervisorId,
+        subnet: SubnetId,
+        bridge: Option<String>,
+    ) {
+        let reaches = bridge.is_some();
+        self.change_host(host, |entry| {
+            match bridge {
+                Some(bridge) => entry.bridges.insert(subnet, bridge),
+                None => entry.bridges.remove(&subnet),
+            };
+        });
+        let hosts = self.reaching.entry(subnet).or_default();
+        match (hosts.binary_search(&host), reaches) {
+            (Err(position), true) => hosts.insert(position, host),
+            (Ok(position), false) => {
+                hosts.remove(position);
+            }
+            (Ok(_), true) | (Err(_), false) => {}
+        }
+        if hosts.is_empty() {
+            self.reaching.remove(&subnet);
+        }
+    }
+
     /// Changes a subnet's entry; one of which nothing is left is dropped.
     pub(super) fn change_subnet(&mut self, id: SubnetId, change: impl FnOnce(&mut SubnetEntry)) {
         let entry = self.subnets.entry(id).or_default();
@@ -185,14 +212,15 @@ impl World {
     }
 }
 
-/// Whether a guest has what the subnet's document says. An address that its own document asks for may lie outside of
+/// Whether a guest has what the subnet's document says: its range, gateway and network. An address that its own document asks for may lie outside of
 /// `start` and `end`.
 fn fit(entry: &GuestEntry, subnet: &Subnet) -> Fit {
     let Some(placement) = entry.placement() else { return Fit::AsDeclared };
     let ip = placement.ip;
     let is_wished = entry.understood().is_some_and(|document| document.ip == Some(ip));
     let is_given = subnet.contains(ip) || (is_wished && subnet.is_assignable(ip));
-    if is_given && placement.cidr == subnet.cidr && placement.gateway == subnet.gateway {
+    let is_here = placement.network.is_none_or(|network| network == subnet.network);
+    if is_given && is_here && placement.cidr == subnet.cidr && placement.gateway == subnet.gateway {
         Fit::AsDeclared
     } else {
         Fit::Outdated

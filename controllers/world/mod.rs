@@ -98,8 +98,8 @@ pub struct World {
     subnets: BTreeMap<SubnetId, SubnetEntry>,
     overlaps: Overlaps,
     held: Held,
-    /// How many hosts have a bridge to the subnet.
-    bridged: BTreeMap<SubnetId, usize>,
+    /// The hosts that have a bridge to the subnet, sorted.
+    reaching: BTreeMap<SubnetId, Vec<HypervisorId>>,
     macs: Macs,
     fwgroups: BTreeMap<FwGroupId, Declared<FwGroup>>,
     fwgroup_members: BTreeMap<FwGroupId, BTreeSet<GuestId>>,
@@ -220,9 +220,9 @@ impl World {
         self.extents_of(network).filter(declares)
     }
 
-    /// Whether any host has a bridge to the subnet.
-    pub fn is_bridged(&self, id: SubnetId) -> bool {
-        self.bridged.contains_key(&id)
+    /// The hosts that have a bridge to the subnet, sorted by id.
+    pub fn hosts_reaching(&self, id: SubnetId) -> &[HypervisorId] {
+        self.reaching.get(&id).map_or(&[], Vec::as_slice)
     }
 
     /// A firewall group's document.

@@ -222,3 +222,106 @@ fn of_two_parts_of_one_range_each_gives_its_own_addresses_also_as_a_wish() {
     let message = asks(&mut scene, json!({"ip": "10.0.0.1", "subnet": id::<()>(3)}));
     assert!(message.contains("it is the gateway of subnet"), "{message}");
 }
+
+#[test]
+fn a_guest_that_names_a_subnet_waits_while_its_network_has_no_document() {
+    let mut scene = Scene::new("fill");
+    scene.host(10, &[2]);
+    scene.subnet(2, "10.0.2.0/29", &json!({}));
+    let guest = scene.store.guest(100, &json!({"subnet": id::<()>(2), "network": null}));
+    scene.store.delete(&Key::Network(id(1)));
+    let refused = refusal(decide(&scene.store, &scene.reports, guest));
+    assert_eq!(refused.reason(), Reason::NetworkMissing);
+    scene.store.put(&Key::Network(id(1)), &json!({}));
+    assert_eq!(placement(decide(&scene.store, &scene.reports, guest)).subnet, id(2));
+}
+
+#[test]
+fn a_bridge_without_a_name_is_no_bridge() {
+    let mut scene = Scene::new("fill");
+    let (named, nameless) = (scene.host(10, &[2]), scene.host(11, &[2]));
+    scene.subnet(2, "10.0.2.0/29", &json!({}));
+    scene.store.put_text(&Key::HypervisorSubnet(nameless, id(2)), " ");
+    assert_eq!(scene.store.world.hosts_reaching(id(2)), [named]);
+    let guest = scene.declare(&json!({"hypervisor": nameless}));
+    let refused = refusal(decide(&scene.store, &scene.reports, guest));
+    assert_eq!(refused.reason(), Reason::NoHostFits);
+    assert_eq!(scene.place(&json!({})).hypervisor, named);
+    scene.store.put_text(&Key::HypervisorSubnet(nameless, id(2)), "br7");
+    assert_eq!(placement(decide(&scene.store, &scene.reports, guest)).bridge, "br7");
+    scene.store.delete(&Key::HypervisorSubnet(named, id(2)));
+    assert_eq!(scene.store.world.hosts_reaching(id(2)), [nameless]);
+}
+
+#[test]
+fn a_full_subnet_says_who_has_its_addresses() {
+    let mut scene = Scene::new("fill");
+    scene.host(10, &[2]);
+    scene.subnet(2, "10.0.2.0/29", &json!({"name": "small"}));
+    scene.subnets(4);
+    let held = |low: u8| Key::Address(id(2), [10, 0, 2, low].into());
+    scene.store.put_text(&held(5), &format!("quarantine:{}", id::<()>(77)));
+    let host: HypervisorId = id(12);
+    let undeclared = crate::testing::report(host, &[(id(78), "running", "10.0.2.6")]);
+    scene.reports.change(host, |former| *former = undeclared.clone());
+    let guest = scene.declare(&json!({}));
+    let message = refusal(decide(&scene.store, &scene.reports, guest)).message();
+    let part = "10.0.2.1-10.0.2.6 (6 addresses: 4 used, 1 in quarantine, 1 about to be given";
+    assert!(message.contains(part), "{message}");
+}
+
+#[test]
+fn a_subnet_that_has_no_address_to_give_says_that() {
+    let mut scene = Scene::new("fill");
+    scene.host(10, &[2]);
+    let fields = json!({"network": id::<()>(1), "cidr": "10.0.2.0/29", "start": "10.0.2.1",
+        "end": "10.0.2.1", "gateway": "10.0.2.1"});
+    scene.store.put(&Key::Subnet(id(2)), &fields);
+    let guest = scene.declare(&json!({}));
+    let message = refusal(decide(&scene.store, &scene.reports, guest)).message();
+    assert!(message.contains("it has none to give"), "{message}");
+}
+
+#[test]
+fn a_wish_for_an_address_of_a_subnet_that_takes_no_guests_says_why() {
+    let mut scene = Scene::new("fill");
+    scene.host(10, &[2, 3]);
+    scene.subnet(2, "10.0.2.0/29", &json!({"name": "elder"}));
+    scene.subnet(3, "10.0.2.0/24", &json!({"name": "younger"}));
+    let mut message = |wish: Value| {
+        let guest = scene.declare(&wish);
+        refusal(decide(&scene.store, &scene.reports, guest)).message()
+    };
+    let overlapped = message(json!({"ip": "10.0.2.99"}));
+    assert!(overlapped.contains("younger ("), "{overlapped}");
+    assert!(overlapped.contains("overlaps subnet elder ("), "{overlapped}");
+    let elsewhere = message(json!({"ip": "10.0.2.99", "subnet": id::<()>(2)}));
+    assert!(elsewhere.contains("overlaps subnet elder ("), "{elsewhere}");
+}
+
+#[test]
+fn in_a_large_fleet_the_few_hosts_that_reach_the_first_subnet_are_found_and_then_those_of_the_next()
+{
+    let mut scene = Scene::new("fill");
+    for number in 1000..1200 {
+        let bridges: &[u128] = match number {
+            1007 => &[2],
+            1100 | 1101 => &[3],
+            _ => &[4],
+        };
+        scene.host(number, bridges);
+    }
+    for number in 2..=4 {
+        scene.subnet(number, &format!("10.0.{number}.0/24"), &json!({}));
+    }
+    let first = scene.place(&json!({}));
+    assert_eq!((first.hypervisor, first.subnet), (id(1007), id(2)));
+    scene.store.put_text(&Key::HypervisorConfig(id(1007), "cordon".to_owned()), "true");
+    let next: Vec<_> = (0..20).map(|_| scene.place(&json!({})).hypervisor).collect();
+    assert!(next.contains(&id(1100)) && next.contains(&id(1101)), "both: {next:?}");
+    assert!(next.iter().all(|host| [id(1100), id(1101)].contains(host)), "{next:?}");
+    for host in [1100, 1101] {
+        scene.store.put_text(&Key::HypervisorConfig(id(host), "cordon".to_owned()), "true");
+    }
+    assert_eq!(scene.place(&json!({})).subnet, id(4));
+}
