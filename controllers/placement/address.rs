@@ -13,7 +13,7 @@ use lochness_api::status::Reason;
 use lochness_api::{GuestId, NetworkId, SubnetId};
 
 use super::filter::Fleet;
-use super::refusal::{Refusal, barred, holder, occupancy, some_of};
+use super::refusal::{Refusal, barred, holder, no_valid_subnet, occupancy, some_of};
 use crate::world::{Reservation, successor};
 
 /// A subnet in which the guest can have an address, and the address.
@@ -59,10 +59,8 @@ pub(super) fn allowed(fleet: Fleet<'_>, document: &Guest) -> Result<Vec<Choice>,
         .filter_map(|id| Some((id, valid_subnet(fleet, id).ok()?)))
         .collect();
     if subnets.is_empty() {
-        return Err(Refusal::Reference {
-            reason: Reason::SubnetMissing,
-            message: format!("{} has no valid subnet", fleet.world.network_words(network)),
-        });
+        let message = no_valid_subnet(fleet.world, network);
+        return Err(Refusal::Reference { reason: Reason::SubnetMissing, message });
     }
     Ok(subnets)
 }

@@ -189,6 +189,19 @@ pub(super) fn occupancy(world: &World, id: SubnetId, subnet: &Subnet) -> String 
     format!("{name} ({capacity} addresses: {used} used, {quarantined} in quarantine{others})")
 }
 
+/// Why a network has no subnet that can be used, for people.
+pub(super) fn no_valid_subnet(world: &World, network: NetworkId) -> String {
+    let fault = |id: SubnetId| {
+        let fault = world.subnet(id)?.document.as_ref()?.invalid.as_ref()?;
+        Some(format!("{} is invalid: {fault}", world.subnet_words(id)))
+    };
+    let words = world.network_words(network);
+    match world.subnets_of(network).find_map(fault) {
+        Some(fault) => format!("{words} has no valid subnet: {fault}"),
+        None => format!("{words} has no valid subnet: no valid document names it as its `network`"),
+    }
+}
+
 /// Why the subnet of the network that has the address is none that the guest may use, for people.
 pub(super) fn barred(world: &World, network: NetworkId, ip: IpAddr) -> Option<String> {
     let declared = |id: SubnetId| world.subnet(id)?.document.as_ref();

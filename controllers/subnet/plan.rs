@@ -100,8 +100,8 @@ fn validity(facts: &Facts<'_>, conditions: &mut Conditions) {
         return conditions.no(kind, Reason::NotGiven, message);
     };
     if let Some(invalid) = &document.invalid {
-        let goes_on = "; the subnet goes on as last understood";
-        return conditions.no(kind, Reason::Invalid, format!("{invalid}{goes_on}"));
+        let until = "; its guests stay, and it takes no new ones until this is mended";
+        return conditions.no(kind, Reason::Invalid, format!("{invalid}{until}"));
     }
     if let Some(elder) = name_taken_by(facts.world, facts.id) {
         let message = format!("{} {elder} had the name first", Kind::Subnet);
@@ -153,9 +153,11 @@ pub(super) fn namesakes(world: &World, id: SubnetId) -> Vec<SubnetId> {
 fn readiness(facts: &Facts<'_>, audit: &Audit, conditions: &mut Conditions) {
     let kind = ConditionType::Ready;
     let remarks = remarks(audit);
-    let Some(document) = facts.entry.declared() else {
-        let message = std::iter::once("takes no new guests".to_owned()).chain(remarks);
-        return conditions.no(kind, Reason::NotGiven, message.collect::<Vec<_>>().join("; "));
+    let is_invalid = facts.entry.document.as_ref().is_some_and(|it| it.invalid.is_some());
+    let Some(document) = facts.entry.declared().filter(|_| !is_invalid) else {
+        let reason = if is_invalid { Reason::Invalid } else { Reason::NotGiven };
+        let message = std::iter::once("takes no new guests, see Valid".to_owned()).chain(remarks);
+        return conditions.no(kind, reason, message.collect::<Vec<_>>().join("; "));
     };
     if facts.world.network(document.network).is_none() {
         let message = format!("network {} has no document", document.network);

@@ -134,6 +134,17 @@ async fn a_subnet_that_moves_to_another_network_keeps_its_guests_and_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_subnet_whose_document_is_invalid_says_that_it_takes_no_new_guests() {
+    let mut scene = Scene::new();
+    let invalid = json!({"network": id::<u8>(1), "cidr": "10.0.0.0/33"});
+    scene.world.put_json(&Key::Subnet(id(1)), &invalid);
+    let (reason, message) = scene.reason(ConditionType::Valid).unwrap();
+    assert_eq!(reason, Reason::Invalid);
+    assert!(message.contains("cidr") && message.contains("takes no new ones"), "{message}");
+    assert_eq!(scene.reason(ConditionType::Ready).unwrap().0, Reason::Invalid);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_that_is_reserved_for_another_guest_is_told_with_whose_it_is_and_so_are_leaks() {
     let mut scene = Scene::new();
     scene.world.placed(1, scene.host, scene.subnet);

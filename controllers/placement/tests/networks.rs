@@ -325,3 +325,16 @@ fn in_a_large_fleet_the_few_hosts_that_reach_the_first_subnet_are_found_and_then
     }
     assert_eq!(scene.place(&json!({})).subnet, id(4));
 }
+
+#[test]
+fn a_network_without_a_valid_subnet_says_what_is_wrong_with_one() {
+    let mut scene = Scene::new("fill");
+    scene.host(10, &[2]);
+    let guest = scene.declare(&json!({}));
+    let message = |scene: &Scene| refusal(decide(&scene.store, &scene.reports, guest)).message();
+    assert!(message(&scene).contains("names it as its `network`"), "{}", message(&scene));
+    scene.subnet(2, "10.0.2.0/24", &json!({"name": "small"}));
+    scene.subnet(2, "10.0.2.0/33", &json!({"name": "small"}));
+    let invalid = message(&scene);
+    assert!(invalid.contains("subnet small (") && invalid.contains("cidr"), "{invalid}");
+}
