@@ -362,7 +362,12 @@ fn firewall(facts: &Facts<'_>, conditions: &mut Conditions) {
             conditions.no(kind, Reason::FirewallFailed, words);
         }
         Some(state) if state.revision >= Order::new(facts.incarnation, newest) => {
-            conditions.yes(kind, Reason::FirewallApplied, "");
+            let message = if facts.entry.config.pause {
+                "config/pause is set: what changed since in rules and members of groups waits"
+            } else {
+                ""
+            };
+            conditions.yes(kind, Reason::FirewallApplied, message);
         }
         None if facts.entry.placed.is_empty() => {
             conditions.yes(kind, Reason::FirewallApplied, "there is nothing to apply");

@@ -260,6 +260,10 @@ async fn the_firewall_is_told_by_what_the_agent_acknowledged() {
     assert_eq!(acknowledged(newest - 1, None), Some(Reason::FirewallApplying));
     assert_eq!(acknowledged(newest, Some("line 3")), Some(Reason::FirewallFailed));
     assert_eq!(scene.condition(ConditionType::FirewallApplied).unwrap().2, "line 3");
+    assert_eq!(acknowledged(newest, None), Some(Reason::FirewallApplied));
+    scene.configure("pause", "true");
+    let told = scene.condition(ConditionType::FirewallApplied).unwrap().2;
+    assert!(told.contains("wait"), "nothing is sent to it, whatever its groups' rules say: {told}");
     scene.configure("firewall", "off");
     assert_eq!(scene.reason(ConditionType::FirewallApplied), Some(Reason::FirewallOff));
 }

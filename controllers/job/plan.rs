@@ -292,7 +292,7 @@ impl Waiting {
                 format!("hypervisor {host} has not yet acknowledged a ruleset that covers it")
             }
             Self::FirewallFailed(host, why) => {
-                format!("hypervisor {host} refused the ruleset that covers it: {why}")
+                format!("the ruleset that covers it is not in force on hypervisor {host}: {why}")
             }
             Self::NoFirewall(host, group) => format!(
                 "it is of firewall group {group}, and the agent of hypervisor {host} has no firewall: if another program \
