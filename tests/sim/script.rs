@@ -53,7 +53,7 @@ impl User {
 
     /// Writes what every history begins with.
     pub(crate) async fn begin(&self) {
-        for (key, value) in basics(self.hosts) {
+        for (key, value) in basics(self.hosts, self.shop.course.profile.originals) {
             self.put(&key, &value).await;
         }
         if self.shop.course.profile.user.mass_deletion {
@@ -78,7 +78,7 @@ impl User {
             self.put(&Key::HypervisorConfig(host_id(host), "cordon".to_owned()), &json!("false"))
                 .await;
         }
-        for (key, value) in basics(self.hosts) {
+        for (key, value) in basics(self.hosts, self.shop.course.profile.originals) {
             self.put(&key, &value).await;
         }
         for (number, document) in self.guests.clone() {

@@ -35,7 +35,7 @@ pub(crate) fn host_id(number: u64) -> HypervisorId {
 }
 
 /// What every history begins with.
-pub(crate) fn basics(hosts: u64) -> Vec<(Key, Value)> {
+pub(crate) fn basics(hosts: u64, originals: u64) -> Vec<(Key, Value)> {
     let mut entries = vec![(Key::Config("quarantine_seconds".to_owned()), json!(30))];
     entries.extend(references());
     entries.extend([
@@ -56,6 +56,11 @@ pub(crate) fn basics(hosts: u64) -> Vec<(Key, Value)> {
         let bridges =
             SUBNETS.map(|subnet| (Key::HypervisorSubnet(host_id(host), subnet), json!("br0")));
         entries.extend(bridges);
+        if originals >> (host - 1) & 1 == 1 {
+            // The original's agent has no firewall: without this, no guest with a group would ever be there.
+            let by = Key::HypervisorConfig(host_id(host), "firewall".to_owned());
+            entries.push((by, json!("external")));
+        }
     }
     entries
 }
