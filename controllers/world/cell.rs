@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use lochness_api::status::Reason;
 use lochness_kv::{Event, Header, KeyValue};
 use lochness_runtime::watcher::{StoreChange, ViewSink};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
 use super::{Change, World};
@@ -45,6 +45,9 @@ pub struct Position {
 pub struct WorldCell {
     world: RwLock<World>,
     position: watch::Sender<Position>,
+    /// Wakes who waits for a revision in the order in which they came; a `watch` would wake them in an order of its own
+    /// chance, and the same history would not happen twice.
+    advanced: Notify,
     server: watch::Sender<Server>,
     doubt: Mutex<Doubt>,
 }
@@ -104,7 +107,8 @@ impl WorldCell {
         let position = Position { revision: 0, connection: Connection::Starting };
         let (position, server) = (watch::Sender::new(position), watch::Sender::default());
         let doubt = Mutex::new(Doubt::None);
-        Arc::new(Self { world: RwLock::new(world), position, server, doubt })
+        let advanced = Notify::new();
+        Arc::new(Self { world: RwLock::new(world), position, advanced, server, doubt })
     }
 
     /// What the store's servers last said of themselves.
@@ -151,9 +155,14 @@ impl WorldCell {
 
     /// Waits until the world shows `revision` or a later one.
     pub async fn wait_for(&self, revision: i64) {
-        let mut position = self.position.subscribe();
-        // The sender lives in `self`, so waiting ends by the condition only.
-        let _reached = position.wait_for(|position| position.revision >= revision).await;
+        loop {
+            // Made before the look: it hears of what is shown after the look, and before it is waited for, too.
+            let advanced = self.advanced.notified();
+            if self.position.borrow().revision >= revision {
+                return;
+            }
+            advanced.await;
+        }
     }
 }
 
@@ -200,6 +209,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
         (self.announce)(&self.cell.read(), &self.changes);
         self.changes.clear();
         self.cell.position.send_modify(|position| position.revision = revision);
+        self.cell.advanced.notify_waiters();
     }
 }
 

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 use uuid::{Builder, Uuid};
 
+use super::changes::Changes;
 use super::config::{Compat, FirewallConfig, HostConfig};
 use super::driver::{Driver, Simulated};
 use super::faults::CurrentFaults;
@@ -56,7 +56,7 @@ pub(crate) struct Core {
     /// Names this life of the agent in list tags, since versions begin again in each.
     instance: String,
     /// Counts changes that a list, or one who waits for a job, wants to know.
-    changes: watch::Sender<u64>,
+    changes: Changes,
     list: Option<(u64, Bytes)>,
     next_cut: Option<Instant>,
     next_fold: Option<Timestamp>,
@@ -69,7 +69,7 @@ impl Core {
         config: HostConfig,
         storage: Storage,
         clock: WallClock,
-        changes: watch::Sender<u64>,
+        changes: Changes,
     ) -> Result<(Self, Vec<Subject>), StorageError> {
         let in_force = match &config.firewall {
             FirewallConfig::None | FirewallConfig::Simulated => InForce::Yes,
@@ -131,7 +131,7 @@ impl Core {
             self.state.apply(record);
         }
         if visible {
-            self.changes.send_modify(|version| *version += 1);
+            self.changes.add();
         }
         if self.storage.is_bloated(self.state.size()) {
             self.storage.rewrite(&self.state.records())?;
@@ -221,12 +221,12 @@ impl Core {
     /// What is in force changed, and the leader does not know it: whoever waits for the list is told to look.
     pub(super) fn firewall_moved(&mut self) {
         self.firewall_moves += 1;
-        self.changes.send_modify(|version| *version += 1);
+        self.changes.add();
     }
 
     /// The guests as JSON and the name of that state of them.
     pub(super) fn guest_list(&mut self) -> (String, Bytes) {
-        let version = *self.changes.borrow();
+        let version = self.changes.count();
         let tag = format!("\"{}-{version}\"", self.instance);
         if let Some((known, body)) = &self.list
             && *known == version

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::Accepted;
+use super::changes::Changes;
 use super::config::{Compat, HostConfig};
 use super::core::{Core, WallClock};
 use super::driver::Outcome;
@@ -40,7 +41,7 @@ pub struct Host(Arc<Inner>);
 struct Inner {
     core: Mutex<Core>,
     life: watch::Sender<Life>,
-    changes: watch::Receiver<u64>,
+    changes: Changes,
     /// One ruleset at a time is being put in force.
     firewall: Semaphore,
     enforcer: Enforcer,
@@ -78,14 +79,14 @@ impl Host {
             Enforcer::Nft(nft) => Some(Ports::new(nft.runner().clone())),
             Enforcer::Nobody | Enforcer::Simulated(_) => None,
         };
-        let (changes, receiver) = watch::channel(0);
-        let (core, subjects) = Core::open(config, storage, clock, changes)?;
+        let changes = Changes::default();
+        let (core, subjects) = Core::open(config, storage, clock, changes.clone())?;
         let stop = CancellationToken::new();
         let life = Life { up: true, end: stop.child_token() };
         let host = Self(Arc::new(Inner {
             core: Mutex::new(core),
             life: watch::Sender::new(life),
-            changes: receiver,
+            changes,
             firewall: Semaphore::new(1),
             firewall_tried: watch::Sender::new(ports.is_none()),
             enforcer,
@@ -203,8 +204,8 @@ impl Host {
         self.0.life.subscribe()
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.0.changes.clone()
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.0.changes
     }
 
     /// The state, while this life lasts.
@@ -260,11 +261,14 @@ impl Host {
         if accepted.wants_worker {
             self.start_workers(life, vec![accepted.subject]);
         }
-        let mut changes = self.changes();
-        let full = |host: &Self| {
-            host.core().state.jobs.position(accepted.subject, &accepted.job) >= QUEUE_LIMIT
-        };
-        while full(self) && changes.changed().await.is_ok() {}
+        loop {
+            let known = self.changes().count();
+            let ahead = self.core().state.jobs.position(accepted.subject, &accepted.job);
+            if ahead < QUEUE_LIMIT {
+                return;
+            }
+            self.changes().after(known).await;
+        }
     }
 
     /// Stores what is wrong, which no later request can put right: the process ends and reads its state anew.

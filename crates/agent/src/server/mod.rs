@@ -20,6 +20,7 @@
 //! `firewall::enforcer`.
 
 mod accept;
+mod changes;
 mod config;
 mod core;
 mod driver;

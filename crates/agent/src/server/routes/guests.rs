@@ -79,18 +79,17 @@ pub(super) async fn list(host: &Host, life: &Life, head: &Head) -> Response {
         (Compat::Lochness, Err(error)) => return bad(&error),
     };
     let deadline = wait.map(|wait| Instant::now() + wait);
-    let mut changes = host.changes();
     loop {
-        changes.mark_unchanged();
+        let before = host.changes().count();
         let Some(response) = list_now(host, life, known) else { return reply::refused() };
         if response.status() == StatusCode::OK {
             return response;
         }
         let woken = match deadline {
-            Some(deadline) => timeout_at(deadline, changes.changed()).await,
+            Some(deadline) => timeout_at(deadline, host.changes().after(before)).await,
             None => return response,
         };
-        if !matches!(woken, Ok(Ok(()))) {
+        if woken.is_err() {
             return response;
         }
     }
