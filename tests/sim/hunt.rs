@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use crate::faults::Tally;
 use crate::history::{Ended, Plan, simulate};
 
-/// A test run takes so long,
-const TEST_TIME: Duration = Duration::from_secs(45);
-/// and this many histories at least.
+/// A test run has exactly these many histories, the same ones on every machine, however long it takes.
 const TEST_SEEDS: u64 = 200;
+/// Seeds among them that are known to fail. They run and are told like the others, and a test run fails only for others:
+/// what each of them has found stands here, with what is known of it, until it is repaired.
+const KNOWN: [u64; 0] = [];
 /// As many failures are looked into; the others only counted.
 const EXPLAINED: usize = 5;
 /// Histories may find a fault class by bad luck only with so many of them.
@@ -34,6 +35,8 @@ pub(crate) struct Hunt {
     time: Duration,
     cut: Option<u64>,
     traced: bool,
+    /// Seeds whose failure is told and fails nothing.
+    known: &'static [u64],
 }
 
 #[derive(Default)]
@@ -46,18 +49,19 @@ impl Hunt {
     pub(crate) fn from_environment() -> Self {
         let fresh = || u64::try_from(SystemClock.unix_millis()).unwrap_or(0) * 1_000;
         let first = || number("SIM_FROM").unwrap_or_else(fresh);
-        let (first, least, time) = if let Some(seed) = number("SIM_SEED") {
-            (seed, 1, Duration::ZERO)
+        let (first, least, time, known): (_, _, _, &[u64]) = if let Some(seed) = number("SIM_SEED")
+        {
+            (seed, 1, Duration::ZERO, &[])
         } else if let Some(seeds) = number("SIM_SEEDS") {
-            (first(), seeds, Duration::ZERO)
+            (first(), seeds, Duration::ZERO, &[])
         } else if let Some(minutes) = number("SIM_MINUTES") {
-            (first(), 1, Duration::from_secs(minutes * 60))
+            (first(), 1, Duration::from_secs(minutes * 60), &[])
         } else {
             // The same ones every time: a test says what the change did, a hunt finds what is new.
-            (0, TEST_SEEDS, TEST_TIME)
+            (0, TEST_SEEDS, Duration::ZERO, &KNOWN)
         };
         let traced = std::env::var_os("SIM_TRACE").is_some();
-        Self { first, least, time, cut: number("SIM_CUT"), traced }
+        Self { first, least, time, cut: number("SIM_CUT"), traced, known }
     }
 
     /// Runs them, says what was met, and fails if a history was wrong.
@@ -84,6 +88,11 @@ impl Hunt {
         );
         print!("{faults}");
         let seeds: Vec<_> = results.failures.iter().map(|(seed, _)| *seed).collect();
+        let (known, seeds): (Vec<_>, Vec<_>) =
+            seeds.into_iter().partition(|seed| self.known.contains(seed));
+        if !known.is_empty() {
+            println!("KNOWN TO FAIL AND NOT REPAIRED: seeds {known:?}");
+        }
         assert!(seeds.is_empty(), "{} of {histories} histories failed: {seeds:?}", seeds.len());
         if histories >= REPRESENTATIVE {
             let missing = faults.missing();

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lochness_api::Key;
+use lochness_api::status::{ClusterStatus, Condition, ConditionStatus, ConditionType};
 use lochness_runtime::tasks::Tasks;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use crate::checker::Checker;
 use crate::clock::WallClock;
 use crate::faults::Fault;
 use crate::machine::Machine;
@@ -131,8 +133,31 @@ impl Weather {
         shop.kv.set_cluster_id(OTHER_CLUSTER);
         shop.kv.cut_watches();
         sleep(course.between(REFLECTION.0, REFLECTION.1)).await;
-        put(shop, &Key::Config("accept_store".to_owned()), &json!("as it is")).await;
+        // A process that reads the store only after that cannot know from when the word is, and holds when it leads.
+        for time in 1..=self.replicas.len() {
+            let word = format!("as it is, for the {time}. time");
+            put(shop, &Key::Config("accept_store".to_owned()), &json!(word)).await;
+            loop {
+                sleep(REFLECTION.1).await;
+                shop.judge.catch_up();
+                if shop.judge.look(is_held) {
+                    break;
+                }
+            }
+        }
     }
+}
+
+/// Whether the cluster's status asks a person to look at the store.
+fn is_held(checker: &Checker) -> bool {
+    let status = checker.value(&Key::ClusterStatus);
+    let status = status.and_then(|it| serde_json::from_slice::<ClusterStatus>(it).ok());
+    status.is_some_and(|status| {
+        let is_held = |it: &Condition| {
+            it.kind == ConditionType::StoreRestored && it.status == ConditionStatus::True
+        };
+        status.conditions.iter().any(is_held)
+    })
 }
 
 /// The clock of a process or host jumps a day.
