@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use lochness_agent::wire::Power;
+use lochness_agent::wire::{AgentJob, Power};
 use lochness_agent::{AgentError, GuestLookup};
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_mutant::Mutant;
@@ -22,6 +22,16 @@ use crate::world::GuestEntry;
 /// An agent that fails so often in a row with one request does not merely stumble: the job ends with its words.
 const FAILURES: u32 = 3;
 
+/// What an agent with order shows of an earlier create.
+enum Former {
+    /// Nothing that a new one could disturb.
+    Gone,
+    /// It has not ended: what comes of it is not known yet.
+    UnderWay,
+    /// The guest is there and as wished.
+    Lives,
+}
+
 impl JobReconciler {
     /// Hands a job to its agent, once.
     pub(super) async fn submit(&self, task: &Task) -> Result<Outcome, ReconcileError> {
@@ -37,12 +47,12 @@ impl JobReconciler {
             if self.is_there_already(task, remembered.first_seen) {
                 return Ok(self.end(task, &End::Done));
             }
-            match self.lives_unlisted(task, &agent).await {
-                Ok(false) => {}
-                Ok(true) => return Ok(self.end(task, &End::Done)),
-                Err(error) => return Self::not_now(&error, self.context.term.lease()),
-            }
-            return self.send(task, &agent, None).await;
+            return match self.former_create(task, &agent).await {
+                Ok(Former::Gone) => self.send(task, &agent, None).await,
+                Ok(Former::Lives) => Ok(self.end(task, &End::Done)),
+                Ok(Former::UnderWay) => Ok(self.await_former(task, remembered.first_seen)),
+                Err(error) => Self::not_now(&error, self.context.term.lease()),
+            };
         }
         self.look(task, &agent).await
     }
@@ -60,18 +70,40 @@ impl JobReconciler {
         })
     }
 
-    /// Whether a guest that was made before and is to be made again lives, although its host did not list it: a list can
-    /// be wrong, and a second create replaces the record under a running guest.
-    async fn lives_unlisted(&self, task: &Task, agent: &Agent) -> Result<bool, CallError> {
+    /// What became of an earlier create of a guest that is to be made again: a second one replaces the record under a
+    /// running guest. A list can be wrong, and a create that counts as failed can have been accepted: an answer was lost,
+    /// and the request that went again was refused on the way.
+    async fn former_create(&self, task: &Task, agent: &Agent) -> Result<Former, CallError> {
         let Some(wanted) = task.guest.as_ref().filter(|_| !self.is_first(task)) else {
-            return Ok(false);
+            return Ok(Former::Gone);
         };
+        // The jobs are read before the guest: what they say has ended is in the guest.
+        let jobs = agent.jobs_of(wanted.id).await?;
+        let creates = |job: &AgentJob| job.action == JobAction::Create.as_str();
+        if jobs.iter().any(|job| creates(job) && !job.status.is_final()) {
+            return Ok(Former::UnderWay);
+        }
         Ok(match agent.guest(wanted.id).await? {
-            GuestLookup::Found(found) => {
-                matches!(found.power(), Power::Up | Power::Paused) && is_same_nic(wanted, &found)
+            GuestLookup::Found(found)
+                if matches!(found.power(), Power::Up | Power::Paused)
+                    && is_same_nic(wanted, &found) =>
+            {
+                Former::Lives
             }
-            GuestLookup::Absent | GuestLookup::Damaged => false,
+            GuestLookup::Found(_) | GuestLookup::Absent | GuestLookup::Damaged => Former::Gone,
         })
+    }
+
+    /// Looks again later how an earlier create ends, for as long as a create may take.
+    fn await_former(&self, task: &Task, first_seen: Instant) -> Outcome {
+        let Job { id, guest, action, .. } = task.job;
+        let limit = self.limit(action);
+        if first_seen.elapsed() > limit {
+            let message = format!("an earlier create did not end within {limit:?}");
+            return self.end(task, &End::Failed(message));
+        }
+        debug!(%guest, "an earlier create is under way at the agent");
+        Outcome::unchanged().after(self.memory.next_poll(id))
     }
 
     /// Whether the job was made in the transaction that placed its guest.
@@ -251,7 +283,7 @@ impl JobReconciler {
 pub(super) async fn read(
     agent: &Agent,
     task: &Task,
-) -> Result<(Vec<lochness_agent::wire::AgentJob>, GuestLookup), CallError> {
+) -> Result<(Vec<AgentJob>, GuestLookup), CallError> {
     let jobs = agent.jobs_of(task.job.guest).await?;
     let guest = agent.guest(task.job.guest).await?;
     Ok((jobs, guest))

@@ -108,6 +108,20 @@ async fn answers_that_are_lost_lead_to_no_second_effect() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_create_waits_for_the_one_before_it_that_counts_as_failed_and_is_under_way() {
+    let bench = Bench::new().await;
+    let delays = Delays { create: Duration::from_secs(30), ..Delays::default() };
+    let config = HostConfig { delays, ..HostConfig::new(id(HOST), "host") };
+    let host = bench.host_with(HOST, config).await;
+    let first = bench.place(GUEST, HOST, JobAction::Create).await;
+    bench.until("it works", || status(&bench, first) == Some(JobStatus::Working)).await;
+    bench.done(bench.next(GUEST, HOST, JobAction::Create).await).await;
+    assert_eq!(count(&host, EffectKind::Created), 1);
+    assert_eq!(count(&host, EffectKind::Redefined), 0, "its record is not replaced while it runs");
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_original_that_only_echoes_the_state_is_believed_by_its_jobs() {
     let bench = Bench::new().await;
     let config = HostConfig {
