@@ -2,7 +2,7 @@
 //!
 //! Code that keeps a rule of INVARIANTS.md asks [`is`] whether it shall break it. Without the feature `switch` the answer
 //! is a constant `false`, and the compiler drops the question; programs are built so. With it the answer is a matter of
-//! the thread: [`turn_on`] makes one mistake on the calling thread until its guard is dropped, so that other tests of the
+//! the thread: `turn_on` makes one mistake on the calling thread until its guard is dropped, so that other tests of the
 //! same process are not disturbed.
 //!
 //! Deliberately not here: environment variables, files, anything by which a running program could be told to be wrong.
