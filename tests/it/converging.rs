@@ -94,7 +94,14 @@ async fn what_was_there_before_the_operator_converges_and_putting_it_again_moves
     let guests = stage.put_guests(0..5).await;
     stage.host(&HostOptions::new("host-1")).await;
     stage.operator("one").await;
-    let before = stage.all_run(&guests).await;
+    stage.all_run(&guests).await;
+    // A job that is done makes a guest `Running` before the next list of its host says so, too.
+    let before = eventually("the lists say so, too", async || {
+        let statuses = stage.store.guests().await;
+        let other = statuses.values().find(|it| it.agent_state.as_deref() != Some("running"));
+        other.map_or(Ok(statuses.clone()), |status| Err(format!("{status:?}")))
+    })
+    .await;
     let mutations = stage.mutations();
     for _ in 0..3 {
         stage.put_guests(0..5).await;
