@@ -52,7 +52,7 @@ soak: programs ## Real processes under faults for MINUTES (30): leaders stopped 
 	@SOAK_MINUTES=$(MINUTES) $(CARGO) test --test it -- --exact --nocapture \
 		soak::pairs_of_operators_under_all_faults_for_as_long_as_asked
 
-bench: programs ## Measure against the etcd underneath, in the same run (about ten minutes); docs/performance.md tells what was found
+bench: programs ## Measure against the etcd underneath, in the same run (about ten minutes)
 	@$(CARGO) build --release --workspace --bins
 	@$(TARGET_DIR)/release/lochness-bench
 

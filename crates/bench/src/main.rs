@@ -3,7 +3,7 @@
 //!
 //! Machines are shared and noisy, so a figure is a ratio: reference and ours take turns, several rounds, and the report
 //! has median and range. A round in which neighbours took more than a tenth of the processors is told, and has no
-//! verdict. Nothing here asserts; `docs/performance.md` has the table that this program wrote.
+//! verdict. Nothing here asserts.
 
 #![allow(
     clippy::disallowed_methods,

@@ -13,7 +13,7 @@ use crate::tally::Tally;
 
 /// An hour, for a measurement of a minute.
 const NEVER: &[&str] = &["--image-delay", "3600000"];
-/// As the operator groups, and as FACTS of etcd say is good: the better one of a round is its ceiling.
+/// Around the size of the operator's own groups: the best one of a round is its ceiling.
 const SHAPES: [Shape; 3] = [
     Shape { group: 32, in_flight: 4 },
     Shape { group: 64, in_flight: 4 },
