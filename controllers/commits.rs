@@ -15,7 +15,7 @@ use lochness_runtime::controller::ReconcileError;
 use lochness_runtime::leader::Term;
 use lochness_runtime::metrics::Metrics;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::world::WorldCell;
 
@@ -88,7 +88,8 @@ impl Commits {
                 }
                 Verdict::Unknown(error) => {
                     may_have_happened = true;
-                    warn!(%error, retry_in = ?wait, "a commit got no answer, handing it in again");
+                    // Hundreds of them may be open when the store goes away: what ails it is said once, by its probe.
+                    debug!(%error, retry_in = ?wait, "a commit got no answer, handing it in again");
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(LAST_RETRY);
                 }
