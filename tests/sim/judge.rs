@@ -122,6 +122,7 @@ impl Judge {
     pub(crate) fn catch_up(&self) {
         let mut inner = self.lock();
         let inner = &mut *inner;
+        let mut happened = false;
         for watched in &mut inner.hosts {
             let known = watched.effects.last().map_or(0, |effect| effect.sequence);
             for effect in watched.host.history_since(known) {
@@ -130,10 +131,13 @@ impl Judge {
                 let (host, ordered) = (watched.host.id(), watched.is_ordered());
                 inner.found.extend(inner.truths.take(host, ordered, &effect));
                 watched.effects.push(effect);
+                happened = true;
             }
         }
         let seen = Timestamp::from_millisecond(self.clock.unix_millis()).expect("it is a time");
-        inner.check_reservations();
+        if happened {
+            inner.check_reservations();
+        }
         while let Some(events) = self.kv.changes(inner.checker.revision() + 1) {
             for event in &events {
                 self.course.note(|| format!("r{} {}", event.revision(), line(event)));
