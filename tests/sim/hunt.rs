@@ -1,5 +1,6 @@
 //! Many histories on all cores, each on one thread: which seeds, how long, and what is said of them.
 
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,13 +11,14 @@ use tokio::time::Instant;
 
 use crate::faults::Tally;
 use crate::history::{Ended, Plan, simulate};
+use crate::report::{first_line, report};
 
 /// A test run has exactly these many histories, the same ones on every machine, however long it takes.
 const TEST_SEEDS: u64 = 200;
 /// Seeds among them that are known to fail. They run and are told like the others, and a test run fails only for others:
 /// what each of them has found stands here, with what is known of it, until it is repaired.
 const KNOWN: [u64; 0] = [];
-/// As many failures are looked into; the others only counted.
+/// As many failures are looked into; the others are told as they are.
 const EXPLAINED: usize = 5;
 /// Histories may find a fault class by bad luck only with so many of them.
 const REPRESENTATIVE: u64 = 1_000;
@@ -48,14 +50,15 @@ struct Results {
 impl Hunt {
     pub(crate) fn from_environment() -> Self {
         let fresh = || u64::try_from(SystemClock.unix_millis()).unwrap_or(0) * 1_000;
+        let seconds = number("SIM_SECONDS").or_else(|| Some(number("SIM_MINUTES")? * 60));
         let first = || number("SIM_FROM").unwrap_or_else(fresh);
         let (first, least, time, known): (_, _, _, &[u64]) = if let Some(seed) = number("SIM_SEED")
         {
             (seed, 1, Duration::ZERO, &[])
         } else if let Some(seeds) = number("SIM_SEEDS") {
             (first(), seeds, Duration::ZERO, &[])
-        } else if let Some(minutes) = number("SIM_MINUTES") {
-            (first(), 1, Duration::from_secs(minutes * 60), &[])
+        } else if let Some(seconds) = seconds {
+            (first(), 1, Duration::from_secs(seconds), &[])
         } else {
             // The same ones every time: a test says what the change did, a hunt finds what is new.
             (0, TEST_SEEDS, Duration::ZERO, &KNOWN)
@@ -80,24 +83,29 @@ impl Hunt {
         #[expect(clippy::cast_precision_loss, reason = "it is for people")]
         let rate = histories as f64 / took;
         let last = self.first + histories - 1;
-        println!(
-            "{histories} histories (seeds {} to {last}) in {took:.1} s, {rate:.1} a second, {} faults, {} failed",
+        let mut text = format!(
+            "{histories} histories (seeds {} to {last}) in {took:.1} s, {rate:.1} a second, {} faults, {} failed\n{faults}",
             self.first,
             faults.total(),
             results.failures.len(),
         );
-        print!("{faults}");
-        let seeds: Vec<_> = results.failures.iter().map(|(seed, _)| *seed).collect();
-        let (known, seeds): (Vec<_>, Vec<_>) =
-            seeds.into_iter().partition(|seed| self.known.contains(seed));
-        if !known.is_empty() {
-            println!("KNOWN TO FAIL AND NOT REPAIRED: seeds {known:?}");
+        let mut failures = results.failures;
+        failures.sort();
+        let (known, failures): (Vec<_>, Vec<_>) =
+            failures.into_iter().partition(|(seed, _)| self.known.contains(seed));
+        for (seed, wrong) in &known {
+            let _ = writeln!(text, "KNOWN TO FAIL AND NOT REPAIRED: seed {seed}: {wrong}");
         }
-        assert!(seeds.is_empty(), "{} of {histories} histories failed: {seeds:?}", seeds.len());
-        if histories >= REPRESENTATIVE {
-            let missing = faults.missing();
-            assert!(missing.is_empty(), "no history had one of {missing:?}");
+        for (seed, wrong) in &failures {
+            let _ = writeln!(text, "  seed {seed} failed: {wrong}");
         }
+        let missing = if histories >= REPRESENTATIVE { faults.missing() } else { Vec::new() };
+        for fault in &missing {
+            let _ = writeln!(text, "  no history had a {fault:?}");
+        }
+        report(&text);
+        assert!(failures.is_empty(), "{} of {histories} histories failed", failures.len());
+        assert!(missing.is_empty(), "no history had one of {missing:?}");
     }
 
     fn work(&self, began: Instant, next: &AtomicU64, results: &Mutex<Results>) {
@@ -116,18 +124,15 @@ impl Hunt {
                 let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
                 results.faults.add(&ended.faults);
                 if let Some(wrong) = &ended.wrong {
-                    results.failures.push((seed, wrong.clone()));
+                    results.failures.push((seed, first_line(wrong).to_owned()));
                 }
                 results.failures.len() <= EXPLAINED
             };
             if ended.wrong.is_some() {
+                let is_whole = self.cut.is_none();
                 println!(
                     "{}",
-                    if explain && self.cut.is_none() {
-                        explained(plan, ended)
-                    } else {
-                        told(&plan, &ended)
-                    }
+                    if explain && is_whole { explained(plan, ended) } else { told(&plan, &ended) }
                 );
             }
         }

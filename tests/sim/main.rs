@@ -7,7 +7,7 @@
 //! are judged by the [`checker`] that the end-to-end tests use, too; after the last fault the world must come to what the
 //! documents say within [`BOUND`](history::BOUND) and then be silent for three rescans, and through a cold start.
 //!
-//! `SIM_SEEDS=n` runs n fresh seeds, `SIM_MINUTES=m` fresh ones for so long, `SIM_FROM=x` those from x on; `SIM_SEED=x`
+//! `SIM_SEEDS=n` runs n fresh seeds, `SIM_SECONDS=s` or `SIM_MINUTES=m` fresh ones for so long, `SIM_FROM=x` those from x on; `SIM_SEED=x`
 //! that one, shortened by `SIM_CUT=k` to its first k faults and wishes, and shown by `SIM_TRACE=1`.
 
 #![expect(
@@ -20,6 +20,7 @@ mod checker;
 mod client;
 mod climate;
 mod clock;
+mod cores;
 mod course;
 mod deletions;
 mod faults;
@@ -33,6 +34,7 @@ mod points;
 mod profile;
 mod repeated;
 mod replica;
+mod report;
 mod script;
 mod sweep;
 mod truths;

@@ -1,17 +1,26 @@
 //! Is the simulation able to see? Each mistake of [`lochness_mutant`] breaks one rule on purpose; a run that is recorded
 //! here catches it, by that rule, and is clean without the mistake.
 //!
-//! `SIM_MUTANTS=hunt` looks for a catcher of every mistake anew, in all sweeps, and prints the table's lines; a number of
-//! runs after it (`SIM_MUTANTS=hunt:500`) says how long it looks for each.
+//! `SIM_MUTANTS=hunt` looks for a catcher of every mistake anew, in all sweeps, and prints the table's lines; a number
+//! after it (`SIM_MUTANTS=hunt:500`) says how many runs of each sweep and scenario it looks at.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::catch_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lochness_mutant::{ALL, Mutant, turn_on};
+use lochness_runtime::clock::{Clock as _, SystemClock};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::cores::on_all_cores;
 use crate::points::Strike;
+use crate::report::{deadline, first_line, report};
 use crate::sweep::plans::{SWEEPS, some};
 use crate::sweep::{self, SECRET, Scenario, play};
 
@@ -89,10 +98,13 @@ fn wrong_with(mutant: Option<Mutant>, scenario: Scenario, plan: &[Strike]) -> Op
             .with_max_level(tracing::Level::TRACE)
             .with_writer(log.clone())
             .finish();
-        let outcome = tracing::subscriber::with_default(subscriber, || play(scenario, plan));
-        return outcome.wrong.or_else(|| log.tells_secret());
+        let played = || catch_unwind(|| play(scenario, plan));
+        return match tracing::subscriber::with_default(subscriber, played) {
+            Ok(outcome) => outcome.wrong.or_else(|| log.tells_secret()),
+            Err(_) => Some("it panicked".to_owned()),
+        };
     }
-    match std::panic::catch_unwind(|| play(scenario, plan)) {
+    match catch_unwind(|| play(scenario, plan)) {
         Ok(outcome) => outcome.wrong,
         Err(_) => Some("it panicked".to_owned()),
     }
@@ -124,46 +136,91 @@ fn every_mistake_is_caught_by_the_rule_that_it_breaks() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// Looks for a run that catches each mistake, and prints it as a line of the table.
+/// Looks for a run that catches each mistake, other ones every time, and prints it as a line of the table. When the time
+/// that `SIM_MUTANTS_SECONDS` allows is over, the recorded run must do.
 fn hunt() {
+    let (began, until) = (Instant::now(), deadline("SIM_MUTANTS_SECONDS"));
     let text = std::env::var("SIM_MUTANTS").unwrap_or_default();
     let most = text.split_once(':').map_or(HUNTED, |(_, most)| most.parse().expect("a number"));
     let only = std::env::var("SIM_MUTANT").ok();
-    let counts: Vec<_> =
-        sweep::scenarios().map(|scenario| (scenario, play(scenario, &[]).counts)).collect();
-    let mut alive = Vec::new();
-    for mutant in ALL {
-        if only.as_ref().is_some_and(|only| *only != format!("{mutant:?}")) {
-            continue;
-        }
-        let undisturbed = sweep::scenarios().map(|scenario| (scenario, Vec::new()));
-        let swept = SWEEPS.into_iter().flat_map(|sweep| {
-            counts.iter().flat_map(move |(scenario, counts)| {
-                let plans = some(sweep.plans(*scenario, *counts), most, 7);
-                plans.into_iter().map(move |plan| (*scenario, plan))
-            })
-        });
-        let mut runs = 0;
-        let mut otherwise = None;
-        let caught = undisturbed.chain(swept).find(|(scenario, plan)| {
-            runs += 1;
-            let Some(wrong) = wrong_with(Some(mutant), *scenario, plan) else { return false };
-            let is_caught = wrong.contains(&format!("{}: ", rule(mutant)));
-            otherwise.get_or_insert((*scenario, plan.clone(), wrong));
-            is_caught
-        });
-        if let Some((scenario, plan)) = caught {
-            let plan: Vec<_> = plan.iter().map(|it| format!("Strike::{it:?}")).collect();
-            println!(
-                "    catcher(Mutant::{mutant:?}, Scenario::{scenario:?}, &[{}]), // {runs} runs",
-                plan.join(", ")
-            );
-        } else {
-            println!("{mutant:?} lives after {runs} runs; caught otherwise: {otherwise:?}");
-            alive.push(mutant);
+    let is_hunted = |it: &Mutant| only.as_ref().is_none_or(|only| *only == format!("{it:?}"));
+    let mutants: Vec<_> = ALL.into_iter().filter(is_hunted).collect();
+    let candidates = candidates(most);
+    let (caught, alive) = (Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
+    on_all_cores(&mutants, None, |mutant| match catcher_of(*mutant, &candidates, until) {
+        Ok(line) => drop(lock(&caught).insert(*mutant, line)),
+        Err(line) => lock(&alive).push(line),
+    });
+    let (caught, alive) = (lock(&caught), lock(&alive));
+    let mut text = format!(
+        "{} of {} mistakes caught in {:.0} s\n",
+        caught.len(),
+        mutants.len(),
+        began.elapsed().as_secs_f64()
+    );
+    for line in caught.values().chain(alive.iter()) {
+        let _ = writeln!(text, "    {line}");
+    }
+    report(&text);
+    assert!(alive.is_empty(), "nothing catches {}", alive.join("\n"));
+}
+
+/// Runs in which a mistake may show, in the order in which they are tried: first those in which nothing goes wrong.
+fn candidates(most: usize) -> Vec<(Scenario, Vec<Strike>)> {
+    let seed = u64::try_from(SystemClock.unix_millis()).unwrap_or_default();
+    let mut swept = Vec::new();
+    for scenario in sweep::scenarios() {
+        // One that fails anyhow is a matter of the sweeps.
+        let Ok(outcome) = catch_unwind(|| play(scenario, &[])) else { continue };
+        for sweep in SWEEPS {
+            let plans = some(sweep.plans(scenario, outcome.counts), most, seed);
+            swept.extend(plans.into_iter().map(|plan| (scenario, plan)));
         }
     }
-    assert!(alive.is_empty(), "nothing catches {alive:?}");
+    swept.shuffle(&mut SmallRng::seed_from_u64(seed));
+    sweep::scenarios().map(|scenario| (scenario, Vec::new())).chain(swept).collect()
+}
+
+/// A run that catches the mistake by its rule, as a line of the table; or what happened instead.
+fn catcher_of(
+    mutant: Mutant,
+    candidates: &[(Scenario, Vec<Strike>)],
+    until: Option<Instant>,
+) -> Result<String, String> {
+    let name = format!("{}: ", rule(mutant));
+    let mut otherwise = None;
+    let mut catches = |scenario: Scenario, plan: &[Strike]| {
+        let Some(wrong) = wrong_with(Some(mutant), scenario, plan) else { return false };
+        let is_caught = wrong.contains(&name);
+        otherwise.get_or_insert_with(|| format!("{scenario:?} {plan:?} {}", first_line(&wrong)));
+        is_caught
+    };
+    let mut runs = 0;
+    for (scenario, plan) in candidates {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            break;
+        }
+        runs += 1;
+        if catches(*scenario, plan) {
+            return Ok(format!("{}, // {runs} runs", line(mutant, *scenario, plan)));
+        }
+    }
+    for known in CATCHERS.iter().filter(|known| known.mutant == mutant) {
+        if catches(known.scenario, known.plan) {
+            let line = line(mutant, known.scenario, known.plan);
+            return Ok(format!("{line}, // as recorded, after {runs} runs"));
+        }
+    }
+    Err(format!("{mutant:?} lives after {runs} runs; caught otherwise: {otherwise:?}"))
+}
+
+fn line(mutant: Mutant, scenario: Scenario, plan: &[Strike]) -> String {
+    let plan: Vec<_> = plan.iter().map(|it| format!("Strike::{it:?}")).collect();
+    format!("catcher(Mutant::{mutant:?}, Scenario::{scenario:?}, &[{}])", plan.join(", "))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Everything that is logged.

@@ -10,6 +10,7 @@
 //!
 //! Whatever strikes, the end is the same as without it, word for word, three rescans long nothing happens then, and the
 //! checker's rules hold throughout. `SIM_SWEEP=full` runs every occasion, and pairs of them; otherwise a slice.
+//! `SIM_SWEEP_SECONDS` ends it after so long, with some of every kind.
 
 mod ending;
 pub(crate) mod plans;
@@ -17,12 +18,13 @@ mod scenario;
 mod stage;
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
+use std::fmt::Write as _;
 use std::panic::catch_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{available_parallelism, scope};
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 
@@ -32,7 +34,12 @@ pub(crate) use scenario::Scenario;
 pub(crate) use stage::SECRET;
 use stage::Stage;
 
+use crate::cores::on_all_cores;
 use crate::points::{Counts, Strike};
+use crate::report::{deadline, first_line, report};
+
+/// Runs are done in the order of this seed.
+const ORDER: u64 = 7;
 
 /// What a run came to.
 pub(crate) struct Outcome {
@@ -105,65 +112,77 @@ struct Run {
     ending: Arc<str>,
 }
 
-fn runs() -> Vec<Run> {
+/// Every run that is to be done, and which scenarios fail even when nothing goes wrong.
+fn runs() -> (Vec<Run>, Vec<String>) {
     let only = std::env::var("SIM_SCENARIO").ok();
-    let mut runs = Vec::new();
+    let (mut runs, mut failed) = (Vec::new(), Vec::new());
     for (seed, scenario) in (0..).zip(ALL) {
         if only.as_ref().is_some_and(|only| *only != format!("{scenario:?}")) {
             continue;
         }
-        let Outcome { counts, ending, wrong, .. } = play(scenario, &[]);
-        assert!(wrong.is_none(), "{scenario:?} alone fails: {}", wrong.unwrap_or_default());
-        let ending = Arc::from(ending);
+        let outcome = catch_unwind(|| play(scenario, &[]));
+        let alone = outcome.as_ref().map_or(Some("it panicked"), |it| it.wrong.as_deref());
+        let (Ok(Outcome { counts, ending, .. }), None) = (&outcome, alone) else {
+            failed.push(format!("{scenario:?} alone: {}", alone.unwrap_or_default()));
+            continue;
+        };
+        let (counts, ending) = (*counts, Arc::from(ending.as_str()));
         for sweep in SWEEPS {
             let plans = some(sweep.plans(scenario, counts), most(sweep), seed);
             let run = |plan| Run { scenario, sweep, plan, ending: Arc::clone(&ending) };
             runs.extend(plans.into_iter().map(run));
         }
     }
-    runs
+    // If the time is too short for all of them, some of each are done.
+    runs.shuffle(&mut SmallRng::seed_from_u64(ORDER));
+    (runs, failed)
+}
+
+/// What the runs came to.
+#[derive(Default)]
+struct Results {
+    ran: BTreeMap<Sweep, u64>,
+    /// Runs in which a process died.
+    crashes: usize,
+    failed: Vec<String>,
 }
 
 #[test]
 fn whatever_goes_wrong_at_whichever_step_the_end_is_the_same() {
     let began = Instant::now();
-    let runs = runs();
-    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Some(wrong) = fault(run.scenario, &run.plan, &run.ending) {
-                println!(
-                    "{:?} fails with {}: {wrong}\nagain: {}\n",
-                    run.scenario,
-                    told(&run.plan),
-                    again(run)
-                );
-                failed.lock().unwrap_or_else(PoisonError::into_inner).push(again(run));
-            }
+    let until = deadline("SIM_SWEEP_SECONDS");
+    let (runs, failed) = runs();
+    let results = Mutex::new(Results { failed, ..Results::default() });
+    let done = on_all_cores(&runs, until, |run| {
+        let wrong = fault(run.scenario, &run.plan, &run.ending);
+        let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.crashes += usize::from(run.plan.iter().any(|it| matches!(it, Strike::Crash(_))));
+        *results.ran.entry(run.sweep).or_default() += 1;
+        if let Some(wrong) = wrong {
+            println!("{}: {wrong}\n", again(run));
+            let plan = told(&run.plan);
+            let line =
+                format!("{:?}, {plan}: {}\n    {}", run.scenario, first_line(&wrong), again(run));
+            results.failed.push(line);
         }
-    };
-    let threads = available_parallelism().map_or(1, NonZero::get);
-    scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-    let mut ran: BTreeMap<Sweep, u64> = BTreeMap::new();
-    for run in &runs {
-        *ran.entry(run.sweep).or_default() += 1;
-    }
-    let of = |kinds: &[Sweep]| kinds.iter().filter_map(|kind| ran.get(kind)).sum::<u64>();
+    });
+    let Results { ran, crashes, failed } =
+        results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let ran: Vec<_> = ran.iter().map(|(sweep, runs)| format!("{sweep:?} {runs}")).collect();
     let seconds = began.elapsed().as_secs_f64();
-    println!(
-        "{} runs of {} scenarios in {seconds:.0} s on {threads} threads, {} of them with crashes: {ran:?}",
-        runs.len(),
+    let mut text = format!(
+        "{crashes} crash points and {} other occasions in {} scenarios, {done} of {} planned runs, in {seconds:.0} s, {} failed\n             {}\n",
+        done - crashes,
         ALL.len(),
-        of(&[Sweep::Crash, Sweep::CrashPairs])
-    );
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    assert!(
-        failed.is_empty(),
-        "{} of {} runs failed:\n{}",
-        failed.len(),
         runs.len(),
-        failed.join("\n")
+        failed.len(),
+        ran.join(", "),
     );
+    for failed in &failed {
+        let _ = writeln!(text, "  {failed}");
+    }
+    report(&text);
+    assert!(failed.is_empty(), "{} runs failed", failed.len());
 }
 
 /// The command that repeats a run, with its trace.
