@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lochness_agent::server::{Delays, HostConfig};
 use lochness_api::document::Resources;
+use lochness_api::status::ClusterStatus;
 use lochness_api::{GuestId, Key, Prefix};
 use lochness_controllers::settings::Settings;
 use lochness_kv::{Event, MemoryKv, Op};
@@ -189,6 +190,15 @@ impl Stage {
         });
         let leads = |replica: &&Arc<Replica>| Some(replica.name) == name.as_deref();
         self.replicas.iter().find(leads)?.life()
+    }
+
+    /// Whether the cluster's status asks a person to confirm deletions.
+    pub(crate) fn asks_to_confirm(&self) -> bool {
+        self.judge.look(|checker| {
+            let status = checker.value(&Key::ClusterStatus);
+            let status = status.and_then(|it| serde_json::from_slice::<ClusterStatus>(it).ok());
+            status.is_some_and(|status| status.confirm_revision.is_some())
+        })
     }
 
     /// Waits until the world is as the documents say; `waiting` are guests that cannot be.
