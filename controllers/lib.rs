@@ -29,6 +29,8 @@ mod statuses;
 pub mod subnet;
 mod suspects;
 #[cfg(test)]
+mod term_tests;
+#[cfg(test)]
 mod test_world;
 #[cfg(test)]
 pub(crate) mod testing;

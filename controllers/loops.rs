@@ -169,10 +169,20 @@ struct Process {
     tasks: Tasks,
 }
 
+/// Drops what is left of a term when its work is dropped before all of it has ended: nothing of it outlives the term.
+struct Ending(Tasks);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 impl Process {
     /// One term of leadership, from the election to its loss.
     async fn lead(self: Arc<Self>, term: Term) {
         let tasks = self.tasks.child();
+        let _term_ends_with_this = Ending(tasks.clone());
         tokio::select! {
             biased;
             () = term.lost().cancelled() => {}
@@ -199,7 +209,7 @@ impl Process {
         self.active.set(Some(context.queues.clone()));
         self.observer.set_reports(Some(Arc::clone(&context.reports)));
         let (kv, witness) = (Arc::clone(&self.operator.kv), self.witness.clone());
-        tasks.spawn("witness", rollback::hear_agents(context.clone(), kv, witness));
+        Self::watch("witness", rollback::hear_agents(context.clone(), kv, witness), tasks);
         tasks.spawn("agents", poll_hosts(context.clone(), tasks.child()));
         self.start_loops(&context, tasks);
         wake_everything(&self.world.read(), &context.queues);
@@ -207,11 +217,19 @@ impl Process {
         // Looking comes before acting: what the hosts list is known before anything is placed.
         wait_for_lists(&context).await;
         rollback::compare_with_hosts(&context);
-        tasks.spawn("hosts against store", rollback::watch_hosts(context.clone()));
+        Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
         let placement = Arc::new(PlacementReconciler::new(context.clone()));
         self.spawn("placement", placement, &context.queues.placement, 512, tasks);
         info!("placement begins");
         rollback::accepted(&self.world).await;
+    }
+
+    /// Runs a task that has no end of its own for as long as the term lasts.
+    fn watch(name: &'static str, task: impl Future<Output = ()> + Send + 'static, tasks: &Tasks) {
+        let token = tasks.token().clone();
+        tasks.spawn(name, async move {
+            token.run_until_cancelled(task).await;
+        });
     }
 
     /// The number that leads every epoch and order; the first leader of a store writes it, and the first one after a person

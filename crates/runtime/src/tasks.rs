@@ -111,7 +111,8 @@ impl Tasks {
     }
 
     /// Drops every task at once, those of child groups too, as if the process had died: none of them runs another step.
-    /// For tests that let a process crash; the living use [`Self::shutdown`].
+    /// For tests that let a process crash, and for what is left of a group that nobody waits for any more; whoever can
+    /// wait uses [`Self::shutdown`].
     pub fn abort(&self) {
         self.group.abort_all();
     }
