@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lochness_agent::server::{Delays, Host, HostConfig, Stats};
+use lochness_agent::wire::FirewallPut;
 use lochness_api::keys::Key;
 use lochness_api::status::{Condition, ConditionStatus, ConditionType, GuestStatus, Phase, Reason};
 use lochness_api::{GuestId, ImageId};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::agents::bench::Bench;
+use crate::agents::target;
 use crate::cluster::ClusterReconciler;
 use crate::firewall::FirewallReconciler;
 use crate::firewall::compile::compile;
@@ -24,7 +26,7 @@ use crate::firewall::input::input;
 use crate::host::HostReconciler;
 use crate::object::ObjectReconciler;
 use crate::observe::Observer;
-use crate::reports::ImageState;
+use crate::reports::{FirewallReport, ImageState};
 use crate::subnet::SubnetReconciler;
 use crate::test_world::{id, placement};
 
@@ -331,5 +333,32 @@ async fn what_was_said_of_a_host_stands_until_it_was_asked() {
     sleep(Duration::from_millis(50)).await;
     assert!(is_reachable(), "nobody has asked yet");
     upkeep.bench.until("nobody answers", || !is_reachable()).await;
+    upkeep.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_whose_ruleset_is_another_than_reported_gets_the_whole_and_no_patch_for_ever() {
+    let upkeep = Upkeep::new().await;
+    let host = upkeep.furnish().await;
+    upkeep.place(1).await;
+    upkeep.settled().await;
+    let context = &upkeep.bench.context;
+    let wanted = upkeep.bench.report(HOST, |report| report.firewall.clone()).flatten().unwrap();
+    // A request that was sent before the report was read, and that is carried out after it.
+    let late = FirewallPut {
+        hash: "late".to_owned(),
+        revision: wanted.revision,
+        ruleset: "table inet lochness {}".to_owned(),
+    };
+    let target = target(context.world.read().host(id(HOST)).unwrap()).unwrap();
+    let agent = context.agents.agent_at(id(HOST), target);
+    assert_eq!(agent.put_firewall(&late).await.unwrap().hash.as_deref(), Some("late"));
+    context.reports.change(id(HOST), |report| {
+        report.firewall = Some(FirewallReport { error: Some("no".to_owned()), ..wanted.clone() });
+    });
+    context.queues.firewall.add(id(HOST));
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(agent.firewall().await.unwrap().hash, Some(wanted.hash));
+    upkeep.stays_silent(&host).await;
     upkeep.end().await;
 }

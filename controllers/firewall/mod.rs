@@ -46,6 +46,9 @@ use crate::world::World;
 use compile::compile;
 use content::Content;
 
+/// Before a ruleset is planned anew when the agent did not say what is in force.
+const PATCH_RETRY: Duration = Duration::from_millis(100);
+
 /// Keeps hosts' rulesets.
 pub struct FirewallReconciler {
     context: Context,
@@ -63,6 +66,15 @@ struct Due {
     request: Request,
     /// What is in force so far; `None` when that is not known.
     before: Option<FirewallReport>,
+}
+
+/// What may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A patch, if it is known what that leads from.
+    Shortest,
+    /// Nothing but the whole ruleset: the agent has something else in force than the report says.
+    Whole,
 }
 
 /// What is sent for it.
@@ -88,7 +100,7 @@ impl FirewallReconciler {
     }
 
     /// What the host lacks, if it lacks something and may be sent it.
-    fn due(&self, host: HypervisorId) -> Option<Due> {
+    fn due(&self, host: HypervisorId, form: Form) -> Option<Due> {
         let context = &self.context;
         let (world, reports) = (context.world.read(), context.reports.read());
         let Some(entry) = world.host(host) else {
@@ -114,7 +126,10 @@ impl FirewallReconciler {
             return None;
         }
         let revision = context.order(world.revision());
-        let patch = self.patch(&world, host, before.as_ref(), &ruleset.content, revision);
+        let patch = match form {
+            Form::Shortest => self.patch(&world, host, before.as_ref(), &ruleset.content, revision),
+            Form::Whole => None,
+        };
         let request = patch.map_or_else(
             || {
                 let hash = ruleset.content.hash.clone();
@@ -293,11 +308,13 @@ impl Reconciler for FirewallReconciler {
     }
 
     async fn reconcile(&self, host: &HypervisorId) -> Result<Outcome, ReconcileError> {
-        let Some(mut due) = self.due(*host) else { return Ok(Outcome::unchanged()) };
+        let Some(mut due) = self.due(*host, Form::Shortest) else {
+            return Ok(Outcome::unchanged());
+        };
         if due.before.is_none() || self.unsure().contains(host) {
             match self.read(*host, &due).await {
                 Ok(false) => {}
-                Ok(true) => match self.due(*host) {
+                Ok(true) => match self.due(*host, Form::Shortest) {
                     Some(still_due) => due = still_due,
                     None => return Ok(Outcome::unchanged()),
                 },
@@ -308,7 +325,7 @@ impl Reconciler for FirewallReconciler {
         if matches!(sent, Sent::PatchNotTaken) {
             debug!(%host, "a patch was not taken");
             self.forget(*host);
-            match self.due(*host) {
+            match self.due(*host, Form::Whole) {
                 Some(whole) => due = whole,
                 None => return Ok(Outcome::unchanged()),
             }
@@ -322,8 +339,8 @@ impl Reconciler for FirewallReconciler {
                 }
                 later(&error)
             }
-            // Nobody else remembers what is in force there, so the second request was no patch.
-            Sent::PatchNotTaken => Ok(Outcome::unchanged().after(Duration::ZERO)),
+            // The second request was no patch.
+            Sent::PatchNotTaken => Ok(Outcome::unchanged().after(PATCH_RETRY)),
         }
     }
 }
