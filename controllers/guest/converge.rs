@@ -9,6 +9,7 @@ use lochness_api::status::{ConditionType, GuestStatus, Phase, Reason};
 
 use super::conditions::{Conditions, reason_of};
 use super::plan::{Closing, Input, NextJob, Plan, Sight, answered};
+use super::power::clarified;
 use super::stopping::{ASKED_TO_SHUT_DOWN, Stop, is_stop, phase_after_stop, stop};
 
 /// How soon to look again when the newest list is older than the end of the newest job.
@@ -157,7 +158,7 @@ fn converged_reason(phase: Phase, wanted: Option<DesiredState>) -> Option<Reason
 }
 
 fn want(input: &Input<'_>, document: &Guest, power: Power, last: Option<&Job>) -> Want {
-    let power = clarified(power, last, input.status.phase);
+    let power = clarified(power, last, input.status);
     match (document.state, power) {
         (DesiredState::Running, Power::Up) if reboot_due(input, document, last) => {
             Want::Job(JobAction::Reboot)
@@ -194,25 +195,6 @@ fn want(input: &Input<'_>, document: &Guest, power: Power, last: Option<&Job>) -
         (DesiredState::Running | DesiredState::Suspended, Power::Unclear) => {
             Want::Job(JobAction::Create)
         }
-    }
-}
-
-/// Where the agent's word says nothing of the guest's power, the job that ended last does (AGENT-WIRE.md, section 2).
-/// Jobs are forgotten after a day; then the phase that the last one brought still says it.
-fn clarified(power: Power, last: Option<&Job>, former: Phase) -> Power {
-    if power != Power::Unclear {
-        return power;
-    }
-    match last.map(|job| (job.status, job.action)) {
-        None if former == Phase::Stopped => Power::Down { crashed: false },
-        None if former == Phase::Suspended => Power::Paused,
-        Some((JobStatus::Done, JobAction::Shutdown | JobAction::Poweroff)) => {
-            Power::Down { crashed: false }
-        }
-        Some((JobStatus::Done, JobAction::Suspend)) => Power::Paused,
-        Some((status, JobAction::Create)) if status != JobStatus::Done => Power::Unclear,
-        // Also one that was found without a job of ours: somebody else's create made it, and it is taken to run.
-        Some((_, _)) | None => Power::Up,
     }
 }
 

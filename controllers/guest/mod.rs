@@ -9,6 +9,7 @@ mod conditions;
 mod converge;
 mod ends;
 mod plan;
+mod power;
 mod stopping;
 mod teardown;
 #[cfg(test)]
@@ -18,7 +19,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lochness_agent::wire::CAPABILITY_SUSPEND;
 use lochness_api::job::{Job, JobStatus};
 use lochness_api::keys::Key;
 use lochness_api::status::{GuestStatus, Phase, Placement};
@@ -42,7 +42,7 @@ use crate::firewall::rules::closed_group;
 use crate::job::plan::gate;
 use crate::pace::{Pace, differs_in_words_only};
 use crate::placement::random_job_id;
-use crate::reports::{Contact, HostReport, Protocol};
+use crate::reports::{Contact, HostReport};
 use crate::world::{GuestEntry, HostEntry, Stored, World};
 
 /// The guest loop.
@@ -103,7 +103,7 @@ impl GuestReconciler {
             outcome: outcome.as_ref(),
             sight: self.sight(&world, report, id, placement),
             sight_is_fresh: asked_at.is_some_and(|at| self.context.outcomes.is_fresh(id, at)),
-            agent: abilities(report),
+            agent: AgentAbilities::of(report),
             teardown: self.teardown_permit(&world, entry),
             paused: who_paused(&world, entry, placement, hold.as_ref()),
             closed_group: placement.fwgroup.and_then(|group| closed_group(&world, group)),
@@ -368,16 +368,6 @@ fn new_job(step: &Step, id: JobId, next: NextJob) -> Job {
         status: JobStatus::New,
         started_at: None,
         finished_at: None,
-    }
-}
-
-fn abilities(report: Option<&HostReport>) -> AgentAbilities {
-    match report.and_then(|report| report.protocol.as_ref()) {
-        Some(Protocol::Lochness(capabilities)) => AgentAbilities {
-            order: report.is_some_and(HostReport::has_order),
-            suspend: capabilities.has(CAPABILITY_SUSPEND),
-        },
-        Some(Protocol::Original) | None => AgentAbilities::default(),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lochness_agent::wire::Power;
+use lochness_agent::wire::{CAPABILITY_SUSPEND, Power};
 use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Placement, Reason};
@@ -17,6 +17,7 @@ use super::{converge, teardown};
 use crate::firewall::rules::ClosedGroup;
 use crate::job::plan::Waiting;
 use crate::outcomes::JobOutcome;
+use crate::reports::{HostReport, Protocol};
 use crate::settings::Settings;
 use crate::world::GuestEntry;
 
@@ -76,6 +77,19 @@ pub(super) struct Input<'a> {
 pub(super) struct AgentAbilities {
     pub(super) order: bool,
     pub(super) suspend: bool,
+}
+
+impl AgentAbilities {
+    /// What it said of itself; the original says nothing.
+    pub(super) fn of(report: Option<&HostReport>) -> Self {
+        match report.and_then(|report| report.protocol.as_ref()) {
+            Some(Protocol::Lochness(capabilities)) => Self {
+                order: report.is_some_and(HostReport::has_order),
+                suspend: capabilities.has(CAPABILITY_SUSPEND),
+            },
+            Some(Protocol::Original) | None => Self::default(),
+        }
+    }
 }
 
 /// Whether a teardown may begin now.

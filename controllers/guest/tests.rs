@@ -38,6 +38,8 @@ struct Case {
     paused: Option<&'static str>,
     closed_group: Option<ClosedGroup>,
     ready: Option<Reason>,
+    /// Why it is said not to be created.
+    created: Option<Reason>,
     /// By a clock that does not jump; the same as by the wall clock if it is not given.
     ended_for: Option<Duration>,
 }
@@ -58,6 +60,7 @@ impl Default for Case {
             paused: None,
             closed_group: None,
             ready: None,
+            created: None,
             ended_for: None,
         }
     }
@@ -74,6 +77,10 @@ impl Case {
         let mut conditions = Vec::new();
         if let Some(reason) = self.ready {
             conditions.push(json!({"type": "Ready", "status": "True", "reason": reason,
+                "message": "", "last_transition": NOW}));
+        }
+        if let Some(reason) = self.created {
+            conditions.push(json!({"type": "Created", "status": "False", "reason": reason,
                 "message": "", "last_transition": NOW}));
         }
         store.put(
@@ -602,4 +609,22 @@ async fn what_was_said_of_a_guest_stands_until_its_host_was_asked() {
     let plan = guests.step(guest).unwrap().plan;
     assert_eq!(ready(&plan), Some(Reason::HostUnreachable));
     bench.end().await;
+}
+
+#[test]
+fn a_guest_whose_create_failed_is_made_again_although_its_job_is_forgotten_and_its_word_says_nothing()
+ {
+    let failed = Case { phase: "Failed", state: Some("create"), order: false, ..Case::default() };
+    assert_eq!(next(&failed.plan()), Some((JobAction::Create, 0)));
+    // The host was silent since: the phase says no more what became of it.
+    let silent = Case {
+        phase: "Unknown",
+        state: Some("create"),
+        order: false,
+        created: Some(Reason::CreateFailed),
+        ..Case::default()
+    };
+    assert_eq!(next(&silent.plan()), Some((JobAction::Create, 0)));
+    let adopted = Case { phase: "Unknown", state: Some("create"), order: false, ..Case::default() };
+    assert_eq!(written(&adopted.plan()).phase, Phase::Running, "somebody else made it");
 }
