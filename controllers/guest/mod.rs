@@ -40,7 +40,7 @@ use crate::cluster::budget::{self, DeletionBudget};
 use crate::context::{Context, Hold};
 use crate::firewall::rules::closed_group;
 use crate::job::plan::gate;
-use crate::pace::{Pace, differs_in_words_only};
+use crate::pace::{Pace, Turn};
 use crate::placement::random_job_id;
 use crate::reports::{Contact, HostReport};
 use crate::world::{GuestEntry, HostEntry, Stored, World};
@@ -187,13 +187,6 @@ impl GuestReconciler {
         }
     }
 
-    /// Whether the status says something new: another answer at once, other words for the same one now and then.
-    fn is_worth_writing(&self, id: GuestId, former: &GuestStatus, status: &GuestStatus) -> bool {
-        former != status
-            && (!differs_in_words_only(former, status)
-                || self.messages.take(id, self.context.settings.message_interval).is_ok())
-    }
-
     async fn write(
         &self,
         step: &Step,
@@ -201,12 +194,14 @@ impl GuestReconciler {
         next: Option<NextJob>,
         close: Option<Closing>,
         only_if_undeclared: bool,
-    ) -> Result<bool, ReconcileError> {
-        if next.is_none()
-            && close.is_none()
-            && !self.is_worth_writing(step.id, &step.former, &status)
-        {
-            return Ok(false);
+    ) -> Result<Outcome, ReconcileError> {
+        if next.is_none() && close.is_none() {
+            let interval = self.context.settings.message_interval;
+            match self.messages.turn(step.id, &step.former, &status, interval) {
+                Turn::Now => {}
+                Turn::Later(left) => return Ok(Outcome::unchanged().after(left)),
+                Turn::Nothing => return Ok(Outcome::unchanged()),
+            }
         }
         let mut commit = self.anchored(step);
         let blind = lochness_mutant::is(Mutant::TeardownUnchecked)
@@ -235,11 +230,11 @@ impl GuestReconciler {
         commit.writes.push(Op::put(self.context.key(&Key::GuestStatus(step.id)), json(&status)));
         self.context.commit(commit).await?;
         self.closed(step, close.is_some());
-        Ok(true)
+        Ok(Outcome::changed())
     }
 
     /// The guest is gone from its host: its address goes into quarantine, its index key and its status go.
-    async fn free(&self, step: &Step, close: Option<Closing>) -> Result<bool, ReconcileError> {
+    async fn free(&self, step: &Step, close: Option<Closing>) -> Result<Outcome, ReconcileError> {
         let mut commit = self.anchored(step);
         self.close(step, close.as_ref(), &mut commit).await?;
         let Placement { hypervisor, subnet, ip, .. } = step.placement;
@@ -262,7 +257,7 @@ impl GuestReconciler {
         self.context.outcomes.forget_guest(step.id);
         self.messages.forget(&step.id);
         self.ends.forget(step.id);
-        Ok(true)
+        Ok(Outcome::changed())
     }
 
     /// Adds the end of the present job to a commit.
@@ -321,7 +316,7 @@ impl Reconciler for GuestReconciler {
     async fn reconcile(&self, id: &GuestId) -> Result<Outcome, ReconcileError> {
         let Some(step) = self.step(*id) else { return Ok(Outcome::unchanged()) };
         let again_in = step.plan.again_in;
-        let changed = match step.plan.action.clone() {
+        let outcome = match step.plan.action.clone() {
             Action::Write { status, next, close, only_if_undeclared } => {
                 let begins = only_if_undeclared && step.former.phase != Phase::Deleting;
                 if begins && !self.take_teardown(*id) {
@@ -331,7 +326,6 @@ impl Reconciler for GuestReconciler {
             }
             Action::Free { close } => self.free(&step, close).await?,
         };
-        let outcome = if changed { Outcome::changed() } else { Outcome::unchanged() };
         Ok(match again_in {
             Some(delay) => outcome.after(delay),
             None => outcome,

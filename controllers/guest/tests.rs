@@ -9,7 +9,7 @@ use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::keys::Key;
 use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Reason};
 use lochness_api::{Document, GuestId, HypervisorId};
-use lochness_runtime::controller::ReconcileError;
+use lochness_runtime::controller::{Outcome, ReconcileError};
 use serde_json::{Value, json};
 
 use super::GuestReconciler;
@@ -567,14 +567,14 @@ async fn freeing_a_guest_leaves_no_key_that_was_put_right_meanwhile() {
     let guests = GuestReconciler::new(bench.context.clone());
     let planned = guests.step(guest).unwrap();
     bench.put(&[(Key::Placement(host, guest), json!(guest))]).await;
-    guests.free(&planned, None).await.unwrap();
+    assert_eq!(guests.free(&planned, None).await, Ok(Outcome::changed()));
     assert!(bench.context.world.read().guest(guest).is_none(), "the index names nobody");
 
     bench.put(&[(Key::GuestStatus(guest), json!(status))]).await;
     let planned = guests.step(guest).unwrap();
     bench.put(&[(address, json!(guest))]).await;
     assert_eq!(guests.free(&planned, None).await, Err(ReconcileError::Conflict));
-    assert_eq!(guests.free(&guests.step(guest).unwrap(), None).await, Ok(true));
+    assert_eq!(guests.free(&guests.step(guest).unwrap(), None).await, Ok(Outcome::changed()));
     assert!(bench.context.world.read().guest(guest).is_none(), "the address waits for nobody");
     bench.end().await;
 }

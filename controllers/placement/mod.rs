@@ -38,7 +38,7 @@ use self::claims::{Claim, ClaimGuard, Planner};
 use self::filter::Fleet;
 use self::plan::{Decision, plan};
 use crate::context::Context;
-use crate::pace::{Pace, differs_in_words_only};
+use crate::pace::{Pace, Turn};
 use crate::wake::wake_pending;
 use crate::world::{GuestEntry, World};
 
@@ -56,6 +56,8 @@ pub struct PlacementReconciler {
 /// A decision, made ready to be carried out without looking at the world again.
 enum Step {
     Nothing,
+    /// Its status says why not; the numbers in that move, and no change of the store tells.
+    LookAgain(Duration),
     /// Another commit decides; it is seldom open for long.
     Later,
     Commit {
@@ -120,28 +122,24 @@ impl PlacementReconciler {
             Decision::Refuse(refusal) => {
                 planner.note_refusal();
                 let status = status::refused(entry, &refusal, self.context.now());
-                if self.is_worth_writing(id, entry, &status) {
-                    Step::commit(self.write_status(id, entry, &status))
-                } else {
-                    Step::Nothing
+                match self.turn(id, entry, &status) {
+                    Turn::Now => Step::commit(self.write_status(id, entry, &status)),
+                    Turn::Later(left) => Step::LookAgain(left),
+                    Turn::Nothing => Step::LookAgain(self.context.settings.message_interval),
                 }
             }
         }
     }
 
-    /// Whether the status says something new: another answer at once, other words for the same one now and then.
-    fn is_worth_writing(&self, id: GuestId, entry: &GuestEntry, status: &GuestStatus) -> bool {
-        let Some(former) = entry.status() else { return true };
-        if former == status {
-            return false;
-        }
-        !differs_in_words_only(former, status)
-            || self.messages.take(id, self.context.settings.message_interval).is_ok()
+    fn turn(&self, id: GuestId, entry: &GuestEntry, status: &GuestStatus) -> Turn {
+        let interval = self.context.settings.message_interval;
+        entry.status().map_or(Turn::Now, |former| self.messages.turn(id, former, status, interval))
     }
 
     async fn carry_out(&self, id: GuestId, step: Step) -> Result<Outcome, ReconcileError> {
         match step {
             Step::Nothing => Ok(Outcome::unchanged()),
+            Step::LookAgain(delay) => Ok(Outcome::unchanged().after(delay)),
             Step::Later => Ok(Outcome::unchanged().after(CLAIM_PATIENCE)),
             Step::Commit { commit, claim, place } => {
                 let result = self.context.commits.commit(commit).await;
