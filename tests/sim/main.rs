@@ -32,6 +32,7 @@ mod mutants;
 mod network;
 mod points;
 mod profile;
+mod regress;
 mod repeated;
 mod replica;
 mod report;
