@@ -272,6 +272,7 @@ impl Inner {
         let unmet = self.unmet(id, &guest, status)?;
         let unsupported = |it: &lochness_api::status::Condition| it.reason == Reason::Unsupported;
         let may_wait = self.excused.contains(&id)
+            || self.another_has_mac_of(id, &guest)
             || self.truths.unordered().contains(&id) && status.conditions.iter().any(unsupported);
         (!(may_wait && says_why(status))).then_some(unmet)
     }
@@ -300,6 +301,16 @@ impl Inner {
         } else {
             None
         }
+    }
+
+    /// Whether the guest asks for a hardware address that another one is placed with: that one keeps it, even if its own
+    /// document does not ask for it any more (DESIGN.md, *Documents*).
+    fn another_has_mac_of(&self, id: GuestId, guest: &Guest) -> bool {
+        let has = |other: GuestId, mac| {
+            let placement = self.checker.status(other).and_then(|it| it.placement.as_ref());
+            other != id && placement.is_some_and(|it| it.mac == mac)
+        };
+        guest.mac.is_some_and(|mac| self.checker.guests().into_iter().any(|it| has(it, mac)))
     }
 
     /// Whether a host has a record of the guest.
