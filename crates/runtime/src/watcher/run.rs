@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use lochness_kv::{Header, Kv, KvError, RangeRequest, WatchRequest, WatchStream};
@@ -19,9 +20,11 @@ use super::{StoreChange, ViewSink, Watcher, WatcherOptions};
 use crate::backoff::Backoff;
 use crate::metrics::WatchMetrics;
 
-/// So many reads, one after the other, must find the store older than it was before that is believed: a single one may
-/// come from a member that lags (etcd 3.4 after a pause).
-const ROLLBACK_READS: u32 = 3;
+/// So many reads, one after the other, must find the store older than it was before that is believed: some may come from
+/// a member that lags (etcd 3.4 after a pause). What is believed holds everything until a person has looked.
+const ROLLBACK_READS: u32 = 10;
+/// The pause between two of them; all together they take longer than a member lags that is not cut off.
+const ROLLBACK_PAUSE: Duration = Duration::from_millis(300);
 /// Events of revisions that wait are handed on together, in portions of about so many.
 const PORTION: usize = 10_000;
 
@@ -165,7 +168,7 @@ impl Course {
     async fn is_rolled_back(&mut self, view: View) -> bool {
         let mut confirmed = 1;
         while confirmed < ROLLBACK_READS {
-            sleep(self.backoff.delay(confirmed)).await;
+            sleep(ROLLBACK_PAUSE).await;
             match self.probe().await {
                 Ok(header) if header.cluster_id == view.cluster && header.revision < view.seen => {
                     confirmed += 1;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lochness_kv::{Fault, Kv, MemoryKv, Op, OpInfo, OpKind, Txn};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::tap::{Tap, delete, locked, put};
@@ -188,17 +188,14 @@ async fn a_store_that_was_rolled_back_is_reported_before_its_view() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_old_answer_is_no_rollback() {
+async fn a_member_that_lags_for_two_seconds_is_no_rollback() {
     let store = filled(3).await;
     let mut fixture = Fixture::start(&store, WatcherOptions::default());
     fixture.until("live", |seen| seen.calls.contains(&Call::Live)).await;
-    let mut stale = 2;
-    store.set_fault(Box::new(move |op| {
-        if op.kind == OpKind::Range && stale > 0 {
-            stale -= 1;
-            return Fault::StaleRead(2);
-        }
-        Fault::None
+    let lags_until = Instant::now() + Duration::from_secs(2);
+    store.set_fault(Box::new(move |op| match op.kind {
+        OpKind::Range if Instant::now() < lags_until => Fault::StaleRead(2),
+        _ => Fault::None,
     }));
     store.cut_watches();
     let revision = put(&store, "p/0", "new").await;
