@@ -338,7 +338,7 @@ impl Process {
             let world = Arc::clone(&self.world);
             move || list(&world.read())
         };
-        let placed = |world: &World| world.guests().map(|(id, _)| id).collect();
+        let placed = |world: &World| world.outlines().map(|(id, _)| id).collect();
         let pending = |world: &World| world.pending().iter().copied().collect();
         let token = || tasks.token().clone();
         tasks.spawn(
@@ -360,7 +360,7 @@ impl Process {
             rescan(Arc::clone(&queues.firewall), period, keys(hosts), token()),
         );
         let world = Arc::clone(&self.world);
-        let jobs = move || world.read().jobs().map(|(id, _)| id).collect();
+        let jobs = move || world.read().job_ids().collect();
         tasks.spawn("rescan jobs", rescan(Arc::clone(&queues.job), period, jobs, token()));
         let world = Arc::clone(&self.world);
         let subnets = move || world.read().subnets().map(|(id, _)| id).collect();

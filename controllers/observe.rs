@@ -171,8 +171,8 @@ impl Families {
         let mut count = |kind, has_document: bool| {
             *objects.entry(kind).or_default() += u64::from(has_document);
         };
-        for (_, guest) in world.guests() {
-            count(Kind::Guest, guest.document.is_some());
+        for (_, guest) in world.outlines() {
+            count(Kind::Guest, guest.is_declared());
         }
         for host in world.hosts() {
             count(Kind::Hypervisor, host.document.is_some());
@@ -193,8 +193,8 @@ impl Families {
 
     fn fill_guests(&self, world: &World) {
         let mut phases = [0_u64; Phase::ALL.len()];
-        for status in world.guests().filter_map(|(_, guest)| guest.status()) {
-            let position = Phase::ALL.iter().position(|phase| *phase == status.phase);
+        for phase in world.outlines().filter_map(|(_, guest)| guest.phase()) {
+            let position = Phase::ALL.iter().position(|one| *one == phase);
             phases[position.unwrap_or_default()] += 1;
         }
         for (phase, value) in Phase::ALL.into_iter().zip(phases) {

@@ -94,7 +94,7 @@ pub(crate) enum Comparison {
 pub(crate) fn compare_with_hosts(context: &Context) -> Comparison {
     let strangers = {
         let world = context.world.read();
-        let has_status = || world.guests().any(|(_, guest)| guest.status.is_some());
+        let has_status = || world.outlines().any(|(_, guest)| guest.has_status());
         if world.was_accepted() || has_status() {
             return Comparison::Decided;
         }

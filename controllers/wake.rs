@@ -116,7 +116,7 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
                 queues.subnet.add(id);
             }
             wake_all_guests(world, queues);
-            for (id, _) in world.jobs() {
+            for id in world.job_ids() {
                 queues.job.add(id);
             }
         }
@@ -127,7 +127,7 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
 /// A new leader, a new list, or a rescan: everything is looked at.
 pub fn wake_everything(world: &World, queues: &Queues) {
     wake_all_guests(world, queues);
-    for (id, _) in world.jobs() {
+    for id in world.job_ids() {
         queues.job.add(id);
     }
     for host in world.hosts() {
@@ -144,15 +144,15 @@ pub fn wake_everything(world: &World, queues: &Queues) {
 }
 
 fn wake_all_guests(world: &World, queues: &Queues) {
-    for (id, _) in world.guests() {
+    for (id, _) in world.outlines() {
         wake_guest(world, id, queues);
     }
 }
 
 /// A guest has one loop at a time: placement until it has a placement, then the guest loop.
 pub(crate) fn wake_guest(world: &World, id: GuestId, queues: &Queues) {
-    match world.guest(id) {
-        Some(entry) if entry.placement().is_some() => queues.guest.add(id),
+    match world.outline(id) {
+        Some(guest) if guest.is_placed() => queues.guest.add(id),
         Some(_) => queues.placement.add(id),
         // Nothing is left of it.
         None => {}

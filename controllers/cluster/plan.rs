@@ -28,7 +28,7 @@ pub(super) fn status(facts: &Facts<'_>) -> ClusterStatus {
     let world = facts.world;
     let former = world.cluster_status().and_then(|status| status.value.as_deref());
     let hosts = world.hosts();
-    let guests = world.guests().filter(|(_, guest)| guest.document.is_some()).count();
+    let guests = world.outlines().filter(|(_, guest)| guest.is_declared()).count();
     ClusterStatus {
         leader: Some(facts.leader.to_owned()),
         epoch: Some(facts.epoch.clone()),
@@ -63,8 +63,8 @@ pub(crate) fn invalid_documents(world: &World) -> BTreeMap<Kind, u64> {
     let mut count = |kind, is_invalid: bool| {
         *invalid.entry(kind).or_default() += u64::from(is_invalid);
     };
-    for (_, guest) in world.guests() {
-        count(Kind::Guest, guest.document.as_ref().is_some_and(|it| it.invalid.is_some()));
+    for (_, guest) in world.outlines() {
+        count(Kind::Guest, guest.is_invalid());
     }
     for host in world.hosts() {
         count(Kind::Hypervisor, host.document.as_ref().is_some_and(|it| it.invalid.is_some()));

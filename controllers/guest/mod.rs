@@ -382,7 +382,7 @@ fn who_paused(
     paused.then_some("the guest (metadata.pause)")
 }
 
-fn name_taken_by<'a>(world: &'a World, id: GuestId, entry: &GuestEntry) -> Option<&'a str> {
+fn name_taken_by(world: &World, id: GuestId, entry: &GuestEntry) -> Option<String> {
     let name = entry.understood()?.metadata.name()?;
     world.names().taken_by(Kind::Guest, name, &id.to_string())
 }

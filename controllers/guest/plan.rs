@@ -62,7 +62,7 @@ pub(super) struct Input<'a> {
     /// The group of its placement, if that lets nothing in because nobody knows its rules.
     pub(super) closed_group: Option<ClosedGroup>,
     /// Another guest that bears the name.
-    pub(super) name_taken_by: Option<&'a str>,
+    pub(super) name_taken_by: Option<String>,
     /// What the job under way waits for.
     pub(super) waiting: Option<Waiting>,
     pub(super) now: Timestamp,
@@ -229,7 +229,7 @@ pub(super) fn answered(input: &Input<'_>) -> GuestStatus {
         status.observed = Some(lochness_api::Digest::of_guest(document));
     }
     let mut conditions = Conditions::of(&mut status, input.now);
-    conditions.validity(declared.invalid.as_deref(), input.name_taken_by);
+    conditions.validity(declared.invalid.as_deref(), input.name_taken_by.as_deref());
     if let Some(document) = declared.valid() {
         conditions.placement(&fields_that_wait(document, input.placement));
     }

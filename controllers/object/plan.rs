@@ -66,7 +66,7 @@ fn meaning_of_invalid(world: &World, id: &str) -> &'static str {
 /// The object of the kind that bears the name that this one asks for too.
 pub(super) fn name_taken_by(world: &World, (kind, id): &ObjectKey) -> Option<String> {
     let name = world.object(*kind, id)?.name?;
-    world.names().taken_by(*kind, &name, id).map(str::to_owned)
+    world.names().taken_by(*kind, &name, id)
 }
 
 /// The other objects of the kind that ask for the name of this one.
@@ -75,7 +75,7 @@ pub(super) fn namesakes(world: &World, (kind, id): &ObjectKey) -> Vec<ObjectKey>
         return Vec::new();
     };
     let bearers = world.names().bearers(*kind, &name).filter(|other| other != id);
-    bearers.map(|other| (*kind, other.to_owned())).collect()
+    bearers.map(|other| (*kind, other)).collect()
 }
 
 /// What the object names, as last understood.

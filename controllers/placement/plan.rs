@@ -120,8 +120,9 @@ fn usable_document<'a>(
         return Err(Refusal::Invalid(fault.to_string()));
     }
     if lochness_mutant::is(Mutant::MalformedSpreads) {
-        let mut all = fleet.world.guests().filter_map(|(_, entry)| entry.document.as_ref());
-        if let Some(fault) = all.find_map(|other| other.invalid.as_ref()) {
+        let mut all = fleet.world.outlines().filter(|(_, guest)| guest.is_invalid());
+        let other = all.find_map(|(id, _)| fleet.world.guest(id)?.document.as_ref());
+        if let Some(fault) = other.and_then(|other| other.invalid.as_ref()) {
             return Err(Refusal::Invalid(fault.to_string()));
         }
     }
@@ -129,7 +130,7 @@ fn usable_document<'a>(
     if let Some(name) = document.metadata.name()
         && let Some(by) = fleet.world.names().taken_by(Kind::Guest, name, &id.to_string())
     {
-        return Err(Refusal::NameTaken { name: name.to_owned(), by: by.to_owned() });
+        return Err(Refusal::NameTaken { name: name.to_owned(), by });
     }
     Ok(document)
 }

@@ -4,15 +4,16 @@
 //! reservation that somebody deleted by hand is not given away under a running guest. What is counted is counted as it
 //! changes: no question costs more with more addresses.
 
+mod entries;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::range_set::RangeSet;
+use entries::Entries;
 use lochness_api::GuestId;
 use lochness_api::document::Subnet;
-use rustc_hash::FxHashMap;
-
-use super::range_set::RangeSet;
 
 /// A reservation key as it stands in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub(super) enum Fit {
 pub struct Addresses {
     /// The document that says which addresses count; without one all do.
     subnet: Option<Arc<Subnet>>,
-    entries: FxHashMap<IpAddr, AddressEntry>,
+    entries: Entries,
     taken: RangeSet,
     all: Tally,
     inside: Tally,
@@ -71,12 +72,12 @@ pub struct Addresses {
 impl Addresses {
     /// What is known of an address.
     pub fn get(&self, ip: IpAddr) -> AddressEntry {
-        self.entries.get(&ip).copied().unwrap_or_default()
+        self.entries.get(ip).unwrap_or_default()
     }
 
     /// Every address that is taken, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (IpAddr, AddressEntry)> + '_ {
-        self.entries.iter().map(|(ip, entry)| (*ip, *entry))
+        self.entries.iter()
     }
 
     /// How many addresses are taken, quarantined ones included.
@@ -156,9 +157,9 @@ impl Addresses {
         }
         self.inside = Tally::default();
         let mut inside = Tally::default();
-        for (ip, entry) in &self.entries {
-            if self.counts(*ip) {
-                inside.add(*entry);
+        for (ip, entry) in self.entries.iter() {
+            if self.counts(ip) {
+                inside.add(entry);
             }
         }
         self.inside = inside;
@@ -168,7 +169,7 @@ impl Addresses {
             .entries
             .iter()
             .filter(|(_, entry)| entry.placed.is_some_and(is_outdated))
-            .map(|(ip, _)| *ip)
+            .map(|(ip, _)| ip)
             .collect();
     }
 
@@ -194,10 +195,10 @@ impl Addresses {
             self.inside.add(entry);
         }
         if entry.is_taken() {
-            self.entries.insert(ip, entry);
+            self.entries.set(ip, Some(entry));
             self.taken.insert(address_number(ip));
         } else {
-            self.entries.remove(&ip);
+            self.entries.set(ip, None);
             self.taken.remove(address_number(ip));
         }
     }

@@ -5,7 +5,7 @@ use lochness_api::document::{Document, Guest, Heartbeat};
 use lochness_api::keys::{Key, KeyError};
 use lochness_api::status::GuestStatus;
 use lochness_api::{GuestId, Kind};
-use lochness_kv::{Event, Header, KeyValue};
+use lochness_kv::{Event, KeyValue};
 use lochness_mutant::Mutant;
 use tracing::debug;
 
@@ -18,27 +18,9 @@ pub(crate) const QUARANTINE: &str = "quarantine:";
 const ACCEPT_STORE: &str = "accept_store";
 
 impl World {
-    /// The world that a complete list shows. `former` lends what was understood of documents that do not parse now.
-    pub fn from_list(former: &Self, kvs: &[KeyValue], header: Header) -> Self {
-        let mut world = Self::new(former.prefix.clone());
-        world.header = header;
-        for kv in kvs {
-            world.put(kv, Some(former));
-        }
-        world.renamed.clear();
-        world.macs.take_concerned();
-        world.group_members.follow(&former.group_members);
-        let gone: Vec<_> = world.awaiting_teardown.iter().copied().collect();
-        for id in gone {
-            let seen = former.guests.get(&id).map_or(0, |entry| entry.gone_at);
-            let at = if seen > 0 { seen } else { header.revision };
-            world.change_guest(id, |entry| entry.gone_at = at);
-        }
-        world
-    }
-
     /// Applies the events of whole revisions, the last of which is `revision`.
     pub fn apply(&mut self, events: &[Event], revision: i64, changes: &mut Vec<Change>) {
+        self.shrink();
         for event in events {
             let change = match event {
                 Event::Put(kv) => self.put(kv, None),
@@ -60,8 +42,18 @@ impl World {
     /// of a value that does not parse, where this world is listed anew.
     fn put(&mut self, kv: &KeyValue, former: Option<&Self>) -> Option<Change> {
         let key = self.key(&kv.key)?;
+        self.put_key(key, kv, former)
+    }
+
+    /// Takes the value of a key in.
+    pub(super) fn put_key(
+        &mut self,
+        key: Key,
+        kv: &KeyValue,
+        former: Option<&Self>,
+    ) -> Option<Change> {
         Some(match key {
-            Key::Guest(id) => self.put_guest(id, kv, former),
+            Key::Guest(id) => self.put_guest(id, kv),
             Key::GuestStatus(id) => {
                 let status = Stored::<GuestStatus>::decode(kv);
                 self.change_guest(id, |entry| entry.status = Some(status));
@@ -82,7 +74,7 @@ impl World {
                 Change::Address(subnet, ip)
             }
             Key::Job(id) => {
-                self.jobs.insert(id, Stored::decode(kv));
+                self.jobs.put(id, &Stored::decode(kv));
                 Change::Job(id)
             }
             Key::Heartbeat(host) => {
@@ -157,12 +149,12 @@ impl World {
         })
     }
 
-    fn put_guest(&mut self, id: GuestId, kv: &KeyValue, former: Option<&Self>) -> Change {
+    fn put_guest(&mut self, id: GuestId, kv: &KeyValue) -> Change {
         let text = id.to_string();
-        let before = self.guests.get(&id).and_then(|entry| entry.document.as_ref());
-        let lent = before.or_else(|| former?.guests.get(&id)?.document.as_ref());
-        let declared = Declared::<Guest>::decode(lent, &text, kv);
-        self.rename(Kind::Guest, &text, before_name(before), name_of(&declared));
+        let before = self.guests.get(id).and_then(|entry| entry.document.as_ref());
+        let declared = Declared::<Guest>::decode(before, &text, kv);
+        let before = before_name(before);
+        self.rename(Kind::Guest, &text, before, name_of(&declared));
         let is_gone = declared.invalid.is_some() && lochness_mutant::is(Mutant::UnparsedIsGone);
         self.change_guest(id, |entry| {
             entry.document = (!is_gone).then_some(declared);
@@ -181,7 +173,7 @@ impl World {
         let key = self.key(key)?;
         Some(match key {
             Key::Guest(id) => {
-                let before = self.guests.get(&id).and_then(|entry| entry.document.as_ref());
+                let before = self.guests.get(id).and_then(|entry| entry.document.as_ref());
                 self.rename(Kind::Guest, &id.to_string(), before_name(before), None);
                 self.change_guest(id, |entry| {
                     entry.document = None;
@@ -207,7 +199,7 @@ impl World {
                 Change::Address(subnet, ip)
             }
             Key::Job(id) => {
-                self.jobs.remove(&id);
+                self.jobs.remove(id);
                 Change::Job(id)
             }
             Key::Heartbeat(host) => {
@@ -279,22 +271,27 @@ impl World {
     fn key(&mut self, key: &Bytes) -> Option<Key> {
         match self.prefix.parse(key) {
             Ok(key) => Some(key),
-            Err(KeyError::Foreign) => None,
-            Err(KeyError::Unknown(_)) => {
-                self.unknown_keys += 1;
+            Err(error) => {
+                self.count_stray(&error);
                 None
             }
-            Err(error @ KeyError::Malformed { .. }) => {
+        }
+    }
+
+    pub(super) fn count_stray(&mut self, error: &KeyError) {
+        match error {
+            KeyError::Foreign => {}
+            KeyError::Unknown(_) => self.unknown_keys += 1,
+            KeyError::Malformed { .. } => {
                 self.malformed_keys += 1;
                 debug!(%error, "a key is not spelled as the contract says");
-                None
             }
         }
     }
 }
 
 /// What a reservation's text says.
-fn reservation(kv: &KeyValue) -> Reservation {
+pub(super) fn reservation(kv: &KeyValue) -> Reservation {
     let text = std::str::from_utf8(&kv.value).unwrap_or_default().trim();
     let (text, quarantined) = match text.strip_prefix(QUARANTINE) {
         Some(rest) => (rest, true),

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use lochness_api::status::Reason;
-use lochness_kv::{Event, Header, KeyValue};
-use lochness_runtime::watcher::{StoreChange, ViewSink};
+use lochness_kv::{Event, Header};
+use lochness_runtime::watcher::{PageReader, StoreChange, ViewSink};
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
 
+use super::intake::Page;
 use super::{Change, World};
 
 /// How the view stands to the store.
@@ -125,6 +126,16 @@ impl WorldCell {
     pub fn read(&self) -> RwLockReadGuard<'_, World> {
         // A panic while writing would leave a half-applied revision; applying is total, so the lock is never poisoned
         // by it, and a reader's panic changes nothing.
+        let world = self.world.read().unwrap_or_else(PoisonError::into_inner);
+        if !world.is_swollen() {
+            return world;
+        }
+        // What earlier readers had unpacked is let go here, for the writer may have nothing to do for long. Whoever reads
+        // at this moment keeps it for now, and is not waited for.
+        drop(world);
+        if let Ok(mut world) = self.world.try_write() {
+            world.shrink();
+        }
         self.world.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -171,6 +182,8 @@ pub struct WorldSink<F> {
     cell: Arc<WorldCell>,
     announce: F,
     changes: Vec<Change>,
+    /// What was taken in of a list that is under way.
+    draft: World,
 }
 
 /// Whether this is the store that was there before, as far as people have said.
@@ -186,7 +199,7 @@ enum Doubt {
 impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
     /// `announce` is called after every batch with the world that shows it and the changes in order; it must not block.
     pub fn new(cell: Arc<WorldCell>, announce: F) -> Self {
-        Self { cell, announce, changes: Vec::new() }
+        Self { cell, announce, changes: Vec::new(), draft: World::default() }
     }
 
     /// Ends the hold when somebody has written `config/accept_store` since the other store was first read.
@@ -214,8 +227,24 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
 }
 
 impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
-    fn replace(&mut self, kvs: Vec<KeyValue>, header: Header) {
-        let listed = World::from_list(&self.cell.read(), &kvs, header);
+    type Page = Page;
+
+    fn reader(&self) -> PageReader<Page> {
+        let prefix = self.cell.read().prefix().clone();
+        Arc::new(move |kvs| Page::read(&prefix, kvs))
+    }
+
+    fn begin(&mut self) {
+        self.draft = World::new(self.cell.read().prefix().clone());
+    }
+
+    fn page(&mut self, page: Page) {
+        self.draft.take_in(page, &self.cell.read());
+    }
+
+    fn replace(&mut self, header: Header) {
+        let mut listed = std::mem::take(&mut self.draft);
+        listed.complete(&self.cell.read(), header);
         let former = {
             let mut world = self.cell.world.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *world, listed)
@@ -275,8 +304,16 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
 #[cfg(test)]
 mod tests {
     use lochness_api::Prefix;
+    use lochness_kv::KeyValue;
 
     use super::*;
+
+    fn list(sink: &mut impl ViewSink, kvs: Vec<KeyValue>, header: Header) {
+        let page = sink.reader()(kvs);
+        sink.begin();
+        sink.page(page);
+        sink.replace(header);
+    }
 
     fn put(name: &str, value: &str, revision: i64) -> KeyValue {
         KeyValue {
@@ -294,10 +331,10 @@ mod tests {
         let cell = WorldCell::new(World::new(Prefix::default()));
         let mut sink = WorldSink::new(Arc::clone(&cell), |_: &World, _: &[Change]| {});
         let header = |revision| Header { cluster_id: 1, revision };
-        sink.replace(vec![], header(9));
+        list(&mut sink, vec![], header(9));
         sink.live();
         sink.store_changed(StoreChange::RolledBack { seen: 9, now: 5 });
-        sink.replace(vec![put("config/accept_store", "last year", 3)], header(5));
+        list(&mut sink, vec![put("config/accept_store", "last year", 3)], header(5));
         sink.live();
         assert!(matches!(cell.connection(), Connection::Replaced(_)), "an old word does not count");
         sink.apply(vec![Event::Put(put("config/pause", "false", 6))], 6);

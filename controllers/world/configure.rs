@@ -61,7 +61,7 @@ impl World {
         if self.config.confirm_deletion == before {
             return;
         }
-        let gone_at = |id: &GuestId| self.guests.get(id).map_or(0, |entry| entry.gone_at);
+        let gone_at = |id: &GuestId| self.guest(*id).map_or(0, |entry| entry.gone_at);
         let waiting = self.awaiting_teardown.iter().copied();
         self.unconfirmed_teardowns = waiting.filter(|id| !self.is_confirmed(gone_at(id))).collect();
     }

@@ -1,6 +1,6 @@
 //! One hypervisor as the store shows it: its document, heartbeat, configuration and what is placed on it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use lochness_api::document::{ClusterConfig, Heartbeat, Hypervisor, HypervisorConfig, Resources};
@@ -8,6 +8,7 @@ use lochness_api::status::HypervisorStatus;
 use lochness_api::{FieldError, GuestId, HypervisorId, SubnetId};
 
 use super::configure::Texts;
+use super::sorted::{SortedMap, SortedSet};
 use super::stored::{Declared, Stored};
 
 /// The agent's port when neither heartbeat nor configuration names one.
@@ -42,11 +43,11 @@ pub struct HostEntry {
     /// Its status.
     pub status: Option<Stored<HypervisorStatus>>,
     /// Guests whose status places them here.
-    pub placed: BTreeSet<GuestId>,
+    pub placed: SortedSet<GuestId>,
     /// What these guests use. Never a stored counter.
     pub used: Resources,
     /// The index of placements: guest and create revision of its key.
-    pub index: BTreeMap<GuestId, i64>,
+    pub index: SortedMap<GuestId, i64>,
     /// Guests that were freed by a fence and must still be deleted here, with the record's revision.
     pub stale: BTreeMap<GuestId, i64>,
 }
@@ -62,9 +63,9 @@ impl HostEntry {
             config_errors: BTreeMap::new(),
             config_texts: Texts::default(),
             status: None,
-            placed: BTreeSet::new(),
+            placed: SortedSet::default(),
             used: Resources::default(),
-            index: BTreeMap::new(),
+            index: SortedMap::default(),
             stale: BTreeMap::new(),
         }
     }

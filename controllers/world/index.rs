@@ -14,14 +14,23 @@ use super::{GuestEntry, HostEntry, Reservation, SubnetEntry, World};
 impl World {
     /// Changes a guest's entry and everything that is derived from it.
     pub(super) fn change_guest(&mut self, id: GuestId, change: impl FnOnce(&mut GuestEntry)) {
-        let mut entry = self.guests.remove(&id).unwrap_or_default();
+        let mut entry = self.guests.take(id);
         self.unindex_guest(id, &entry);
         let member_before = membership(&entry);
         change(&mut entry);
         self.group_members.moved(member_before, membership(&entry));
         if !entry.is_empty() {
             self.index_guest(id, &entry);
-            self.guests.insert(id, entry);
+            self.guests.put(id, entry);
+        }
+    }
+
+    /// Derives from all guests of a list what is derived from a guest, once.
+    pub(super) fn index_guests(&mut self) {
+        for id in self.guests.sorted() {
+            let Some(entry) = self.guests.look(id) else { continue };
+            self.index_guest(id, &entry);
+            self.group_members.moved(None, membership(&entry));
         }
     }
 
@@ -149,7 +158,7 @@ impl World {
         let understood = document.as_ref().and_then(|declared| declared.understood.clone());
         let guests = &self.guests;
         let judge = |guest: GuestId, subnet: &Subnet| {
-            guests.get(&guest).map_or(Fit::AsDeclared, |entry| fit(entry, subnet))
+            guests.look(guest).map_or(Fit::AsDeclared, |entry| fit(&entry, subnet))
         };
         let entry = self.subnets.entry(id).or_default();
         entry.addresses.set_subnet(understood.clone(), judge);

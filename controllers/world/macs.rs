@@ -1,9 +1,9 @@
 //! Hardware addresses: which guest has which, and who asks for one. No two guests get the same.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 
 use lochness_api::{GuestId, Mac};
+use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use super::{GuestEntry, World};
@@ -20,7 +20,9 @@ pub enum MacHolder {
 /// Hardware addresses of placed guests, and those that guests without a place ask for.
 #[derive(Debug, Default)]
 pub(super) struct Macs {
-    held: BTreeSet<(Mac, GuestId)>,
+    held: FxHashMap<Mac, GuestId>,
+    /// Where several guests have one: the others.
+    shared: BTreeSet<(Mac, GuestId)>,
     /// With the create revision of the document: the eldest comes first.
     asked: BTreeSet<(Mac, i64, GuestId)>,
     /// Those of which something changed while somebody asked for them, until these were named among the changes.
@@ -30,7 +32,7 @@ pub(super) struct Macs {
 impl Macs {
     pub(super) fn insert(&mut self, id: GuestId, entry: &GuestEntry) {
         if let Some(placement) = entry.placement() {
-            self.held.insert((placement.mac, id));
+            self.hold(placement.mac, id);
             self.note(placement.mac);
         } else if let Some((mac, created)) = wish(entry) {
             self.asked.insert((mac, created, id));
@@ -39,7 +41,7 @@ impl Macs {
 
     pub(super) fn remove(&mut self, id: GuestId, entry: &GuestEntry) {
         if let Some(placement) = entry.placement() {
-            self.held.remove(&(placement.mac, id));
+            self.free(placement.mac, id);
             self.note(placement.mac);
         } else if let Some((mac, created)) = wish(entry) {
             self.asked.remove(&(mac, created, id));
@@ -51,6 +53,39 @@ impl Macs {
     pub(super) fn take_concerned(&mut self) -> Vec<GuestId> {
         let moved = std::mem::take(&mut self.moved);
         moved.into_iter().flat_map(|mac| self.askers(mac).map(|(_, id)| id)).collect()
+    }
+
+    fn hold(&mut self, mac: Mac, id: GuestId) {
+        let first = *self.held.entry(mac).or_insert(id);
+        if first != id {
+            self.shared.insert((mac, id));
+        }
+    }
+
+    fn free(&mut self, mac: Mac, id: GuestId) {
+        if self.held.get(&mac) != Some(&id) {
+            self.shared.remove(&(mac, id));
+            return;
+        }
+        let next = self.others(mac).next();
+        match next {
+            Some(next) => {
+                self.shared.remove(&(mac, next));
+                self.held.insert(mac, next);
+            }
+            None => {
+                self.held.remove(&mac);
+            }
+        }
+    }
+
+    /// Who has the address beside the one that is told first.
+    fn others(&self, mac: Mac) -> impl Iterator<Item = GuestId> + '_ {
+        self.shared.range((mac, FIRST)..=(mac, LAST)).map(|(_, id)| *id)
+    }
+
+    fn holders(&self, mac: Mac) -> impl Iterator<Item = GuestId> + '_ {
+        self.held.get(&mac).copied().into_iter().chain(self.others(mac))
     }
 
     fn note(&mut self, mac: Mac) {
@@ -68,15 +103,14 @@ impl Macs {
 impl World {
     /// Who stands in the way of `id` having this hardware address.
     pub fn mac_taken_by(&self, mac: Mac, id: GuestId) -> Option<MacHolder> {
-        let all: RangeInclusive<_> = (mac, FIRST)..=(mac, LAST);
-        let mut holders = self.macs.held.range(all).map(|(_, holder)| *holder);
-        if let Some(holder) = holders.find(|holder| *holder != id) {
+        let others = self.macs.holders(mac).filter(|holder| *holder != id);
+        if let Some(holder) = others.min() {
             return Some(MacHolder::Placed(holder));
         }
-        if self.macs.held.contains(&(mac, id)) {
+        if self.macs.held.contains_key(&mac) {
             return None;
         }
-        let document = self.guests.get(&id)?.document.as_ref()?;
+        let document = self.guest(id)?.document.as_ref()?;
         let own = (document.create_revision, id);
         let earlier = self.macs.askers(mac).next().filter(|eldest| *eldest < own);
         earlier.map(|(_, asker)| MacHolder::AskedEarlier(asker))

@@ -13,12 +13,15 @@ mod guest;
 mod held;
 mod host;
 mod index;
+mod intake;
 mod macs;
 mod members;
 mod names;
 mod objects;
 mod overlaps;
+mod packed;
 pub(crate) mod range_set;
+mod sorted;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -44,6 +47,7 @@ use configure::Texts;
 use held::Held;
 use macs::Macs;
 use overlaps::Overlaps;
+use packed::{Guests, Jobs};
 
 pub use addresses::{
     AddressEntry, Addresses, Reservation, Tally, address_number, number_address, successor,
@@ -53,10 +57,13 @@ pub use cell::{Connection, Replacement, Server, ServerTrouble, WorldCell, WorldS
 pub use change::Change;
 pub use guest::GuestEntry;
 pub use host::{DEFAULT_AGENT_PORT, HeartbeatEntry, HostEntry};
+pub use intake::Page;
 pub use macs::MacHolder;
 pub(crate) use members::SEPARATOR;
 pub use members::{Family, Members, SetChange, SetDigest};
 pub use names::Names;
+pub use packed::Outline;
+pub use sorted::{SortedMap, SortedSet};
 pub use stored::{Declared, Stored};
 
 /// A subnet with its addresses and its status.
@@ -82,7 +89,7 @@ impl SubnetEntry {
 pub struct World {
     prefix: Prefix,
     header: Header,
-    guests: FxHashMap<GuestId, GuestEntry>,
+    guests: Guests,
     /// Declared and not placed.
     pending: BTreeSet<GuestId>,
     /// Placed, the document gone, teardown not begun.
@@ -112,7 +119,7 @@ pub struct World {
     names: Names,
     /// Names of guests that came to another bearer, until those who ask for them were named among the changes.
     renamed: BTreeSet<String>,
-    jobs: FxHashMap<JobId, Stored<Job>>,
+    jobs: Jobs,
     object_statuses: BTreeMap<(Kind, String), Stored<ObjectStatus>>,
     cluster_status: Option<Stored<ClusterStatus>>,
     config: ClusterConfig,
@@ -128,6 +135,17 @@ pub struct World {
 }
 
 impl World {
+    /// Whether more is unpacked than is worked on.
+    pub(super) fn is_swollen(&self) -> bool {
+        self.guests.is_swollen() || self.jobs.is_swollen()
+    }
+
+    /// Lets go of what can be unpacked again, if that is much.
+    pub(super) fn shrink(&mut self) {
+        self.guests.shrink();
+        self.jobs.shrink();
+    }
+
     /// An empty world for the keys under `prefix`.
     pub fn new(prefix: Prefix) -> Self {
         Self { prefix, ..Self::default() }
@@ -145,12 +163,17 @@ impl World {
 
     /// One guest, if any key names it.
     pub fn guest(&self, id: GuestId) -> Option<&GuestEntry> {
-        self.guests.get(&id)
+        self.guests.get(id)
     }
 
-    /// Every guest that any key names, in no order.
-    pub fn guests(&self) -> impl Iterator<Item = (GuestId, &GuestEntry)> + '_ {
-        self.guests.iter().map(|(id, entry)| (*id, entry))
+    /// The outline of one guest, if any key names it: what can be told of it at no cost.
+    pub fn outline(&self, id: GuestId) -> Option<Outline> {
+        self.guests.outline(id)
+    }
+
+    /// The outline of every guest that any key names, in no order.
+    pub fn outlines(&self) -> impl Iterator<Item = (GuestId, Outline)> + '_ {
+        self.guests.outlines()
     }
 
     /// Guests that are declared and not placed.
@@ -267,12 +290,12 @@ impl World {
 
     /// A job.
     pub fn job(&self, id: JobId) -> Option<&Stored<Job>> {
-        self.jobs.get(&id)
+        self.jobs.get(id)
     }
 
-    /// Every job, in no order.
-    pub fn jobs(&self) -> impl Iterator<Item = (JobId, &Stored<Job>)> + '_ {
-        self.jobs.iter().map(|(id, stored)| (*id, stored))
+    /// The id of every job, in no order.
+    pub fn job_ids(&self) -> impl Iterator<Item = JobId> + '_ {
+        self.jobs.ids()
     }
 
     /// The status of an object of a kind without a loop of its own.
@@ -335,7 +358,7 @@ impl World {
 
     /// Whether a guest's document would teach the same as `other` does (for tests and the audit).
     pub fn understood(&self, id: GuestId) -> Option<&Arc<Guest>> {
-        self.guests.get(&id)?.document.as_ref()?.understood.as_ref()
+        self.guest(id)?.document.as_ref()?.understood.as_ref()
     }
 }
 

@@ -41,24 +41,45 @@ pub struct Declared<T> {
 /// The largest document that is read at all, in bytes; etcd's own limit of a request is 1.5 MiB.
 const DOCUMENT_LIMIT: usize = 256 * 1024;
 
+/// A document as it was read, before it is known what its former self said.
+#[derive(Debug)]
+pub(super) struct Parsed<T> {
+    create_revision: i64,
+    mod_revision: i64,
+    result: Result<T, Invalid>,
+}
+
+impl<T: Document> Parsed<T> {
+    pub(super) fn new(id: &str, kv: &KeyValue) -> Self {
+        let KeyValue { create_revision, mod_revision, .. } = *kv;
+        Self { create_revision, mod_revision, result: parse(id, &kv.value) }
+    }
+
+    /// Whether it asks for what its former self said.
+    pub(super) fn is_invalid(&self) -> bool {
+        self.result.is_err()
+    }
+}
+
 impl<T: Document> Declared<T> {
     pub(super) fn decode(previous: Option<&Self>, id: &str, kv: &KeyValue) -> Self {
-        let (understood, invalid) = match parse::<T>(id, &kv.value) {
+        Self::of(previous, Parsed::new(id, kv))
+    }
+
+    /// The document that was read; one that is not valid takes from its former self what that said.
+    pub(super) fn of(previous: Option<&Self>, parsed: Parsed<T>) -> Self {
+        let Parsed { create_revision, mod_revision, result } = parsed;
+        let (understood, invalid) = match result {
             Ok(document) => (Some(Arc::new(document)), None),
             Err(invalid) => {
                 // A key that was deleted and put again is another object: what its former self said does not bind it.
                 let before = previous
-                    .filter(|declared| declared.create_revision == kv.create_revision)
+                    .filter(|declared| declared.create_revision == create_revision)
                     .and_then(|declared| declared.understood.clone());
                 (before, Some(Arc::new(invalid)))
             }
         };
-        Self {
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            understood,
-            invalid,
-        }
+        Self { create_revision, mod_revision, understood, invalid }
     }
 
     /// The document, if its newest version is valid.

@@ -269,7 +269,10 @@ impl Scene {
     async fn list(&mut self) {
         self.unseen.clear();
         let all = self.kv.range(RangeRequest::prefix("")).await.unwrap();
-        self.sink.replace(all.kvs, all.header);
+        let page = self.sink.reader()(all.kvs);
+        self.sink.begin();
+        self.sink.page(page);
+        self.sink.replace(all.header);
         self.sink.live();
         self.report();
     }

@@ -3,24 +3,26 @@
 //! The first page fixes the revision, all others are read at it: a write between pages is not in the list, and the watch
 //! from the next revision on brings it. Pages are as large as the server and the decode limit like them.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use lochness_kv::{Header, KeyValue, Kv, KvError, RangeRequest};
 use tokio::time::timeout;
 
-use super::WatcherOptions;
+use super::pages::Pages;
+use super::{ViewSink, WatcherOptions};
 
 /// Bytes of an answer beside keys and values, for one key.
 const KEY_BYTES: usize = 48;
 /// A page grows at most so many times over the one before it: the next keys may be heavier.
 const GROWTH: i64 = 4;
 
-/// What a list gives: every key of the prefix at `header.revision`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A list that was handed on: every key of the prefix at `header.revision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Listing {
-    /// The keys, ascending.
-    pub(super) kvs: Vec<KeyValue>,
+    /// How many keys.
+    pub(super) keys: usize,
     /// Which cluster answered, and the revision that all pages were read at.
     pub(super) header: Header,
 }
@@ -63,18 +65,29 @@ enum Shrunk {
     AtLeast,
 }
 
-/// Reads all keys that begin with `prefix`, at the newest revision.
-pub(super) async fn list(
+/// Reads all keys that begin with `prefix`, at the newest revision, and hands them to the sink page by page: one page is
+/// read and taken in while the next one is on its way.
+pub(super) async fn list<S: ViewSink>(
     kv: &dyn Kv,
     prefix: &Bytes,
     page: &mut PageSize,
     page_timeout: Duration,
+    sink: &mut S,
 ) -> Result<Listing, KvError> {
     let mut request = RangeRequest::prefix(prefix.clone());
     let mut listing: Option<Listing> = None;
+    let mut pages = Pages::new(sink.reader());
+    sink.begin();
     loop {
         request.limit = page.keys;
-        let answer = timeout(page_timeout, kv.range(request.clone())).await;
+        let mut asked = pin!(timeout(page_timeout, kv.range(request.clone())));
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut asked => break answer,
+                page = pages.next() => sink.page(page),
+            }
+        };
         let answer = answer.unwrap_or_else(|_| {
             Err(KvError::Unknown(format!("no page of {} keys within {page_timeout:?}", page.keys)))
         });
@@ -90,22 +103,22 @@ pub(super) async fn list(
             }
         };
         page.learn(answer.kvs.len(), answer.kvs.iter().map(weight).sum());
-        let so_far =
-            listing.get_or_insert_with(|| Listing { kvs: Vec::new(), header: answer.header });
+        let so_far = listing.get_or_insert(Listing { keys: 0, header: answer.header });
         if answer.header.cluster_id != so_far.header.cluster_id {
             return Err(KvError::Unavailable(
                 "another cluster answered in the middle of a list".into(),
             ));
         }
-        so_far.kvs.extend(answer.kvs);
-        match so_far.kvs.last() {
-            Some(last) if answer.more => {
-                request.key = after(&last.key);
-                request.revision = so_far.header.revision;
-            }
-            _ => break,
+        so_far.keys += answer.kvs.len();
+        let rest = answer.kvs.last().filter(|_| answer.more).map(|last| after(&last.key));
+        request.revision = so_far.header.revision;
+        pages.push(answer.kvs, sink).await;
+        match rest {
+            Some(key) => request.key = key,
+            None => break,
         }
     }
+    pages.finish(sink).await;
     listing.ok_or_else(|| KvError::Unavailable("a list without a page".into()))
 }
 

@@ -19,6 +19,7 @@
 
 mod assemble;
 mod list;
+mod pages;
 mod reader;
 mod run;
 
@@ -37,8 +38,20 @@ use crate::metrics::{Metrics, WatchMetrics};
 
 /// Who keeps the view. Called from one task, never concurrently; it may take its time, the stream does not wait for it.
 pub trait ViewSink: Send + 'static {
-    /// The whole prefix at `header.revision`. What the view has and this list lacks is deleted.
-    fn replace(&mut self, kvs: Vec<KeyValue>, header: Header);
+    /// Keys of a list, read as far as that needs nothing but them.
+    type Page: Send + 'static;
+
+    /// How keys of a list are read. Called for several pages at a time, beside the list.
+    fn reader(&self) -> PageReader<Self::Page>;
+
+    /// A list begins. What came of one before that was not [complete](Self::replace) is void.
+    fn begin(&mut self);
+
+    /// The next keys of the list, ascending.
+    fn page(&mut self, page: Self::Page);
+
+    /// The list is complete: the whole prefix at `header.revision`. What the view has and the list lacks is deleted.
+    fn replace(&mut self, header: Header);
 
     /// All changes of one or more whole revisions, in order; the last of them is `revision`.
     fn apply(&mut self, events: Vec<Event>, revision: i64);
@@ -52,6 +65,9 @@ pub trait ViewSink: Send + 'static {
     /// The store is not the one that was seen before. A [`replace`](Self::replace) with what it holds follows.
     fn store_changed(&mut self, what: StoreChange);
 }
+
+/// Reads keys of a list; see [`ViewSink::reader`].
+pub type PageReader<P> = Arc<dyn Fn(Vec<KeyValue>) -> P + Send + Sync>;
 
 /// How a store turned out to be another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

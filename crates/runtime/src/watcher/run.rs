@@ -117,7 +117,7 @@ impl Course {
         loop {
             let kv = Arc::clone(&self.kv);
             let page_timeout = self.options.request_timeout;
-            match list(&*kv, &self.prefix, &mut self.page, page_timeout).await {
+            match list(&*kv, &self.prefix, &mut self.page, page_timeout, sink).await {
                 Ok(listing) => {
                     if let Some(view) = self.replace(sink, listing, reason).await {
                         return view;
@@ -136,7 +136,7 @@ impl Course {
         listing: Listing,
         reason: Relist,
     ) -> Option<View> {
-        let Listing { kvs, header } = listing;
+        let Listing { keys, header } = listing;
         if let Some(view) = self.view {
             if view.cluster != header.cluster_id {
                 let (was, now) = (view.cluster, header.cluster_id);
@@ -152,15 +152,10 @@ impl Course {
         let view =
             View { cluster: header.cluster_id, last: header.revision, seen: header.revision };
         self.view = Some(view);
-        info!(
-            reason = reason.name(),
-            revision = header.revision,
-            keys = kvs.len(),
-            "the store was listed"
-        );
+        info!(reason = reason.name(), revision = header.revision, keys, "the store was listed");
         self.metrics.relisted(reason.name());
         self.metrics.advanced(0, header.revision);
-        sink.replace(kvs, header);
+        sink.replace(header);
         Some(view)
     }
 

@@ -14,7 +14,7 @@ use lochness_kv::{
     ServerStatus, Txn, TxnResponse, WatchRequest, WatchStream,
 };
 use lochness_runtime::Metrics;
-use lochness_runtime::watcher::{StoreChange, ViewSink, Watcher, WatcherOptions};
+use lochness_runtime::watcher::{PageReader, StoreChange, ViewSink, Watcher, WatcherOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -35,11 +35,29 @@ struct Seen {
     events: BTreeMap<i64, usize>,
 }
 
-struct Recorder(watch::Sender<Seen>);
+struct Recorder {
+    seen: watch::Sender<Seen>,
+    listed: Vec<KeyValue>,
+}
 
 impl ViewSink for Recorder {
-    fn replace(&mut self, kvs: Vec<KeyValue>, header: Header) {
-        self.0.send_modify(|seen| {
+    type Page = Vec<KeyValue>;
+
+    fn reader(&self) -> PageReader<Self::Page> {
+        Arc::new(|kvs| kvs)
+    }
+
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn page(&mut self, page: Self::Page) {
+        self.listed.extend(page);
+    }
+
+    fn replace(&mut self, header: Header) {
+        let kvs = std::mem::take(&mut self.listed);
+        self.seen.send_modify(|seen| {
             seen.view = kvs.into_iter().map(|kv| (kv.key, kv.mod_revision)).collect();
             seen.revision = header.revision;
             seen.replaced += 1;
@@ -47,7 +65,7 @@ impl ViewSink for Recorder {
     }
 
     fn apply(&mut self, events: Vec<Event>, revision: i64) {
-        self.0.send_modify(|seen| {
+        self.seen.send_modify(|seen| {
             for event in events {
                 assert!(event.revision() > seen.revision, "again: {event:?}");
                 *seen.events.entry(event.revision()).or_default() += 1;
@@ -61,11 +79,11 @@ impl ViewSink for Recorder {
     }
 
     fn interrupted(&mut self, _: &str) {
-        self.0.send_modify(|seen| seen.live = false);
+        self.seen.send_modify(|seen| seen.live = false);
     }
 
     fn live(&mut self) {
-        self.0.send_modify(|seen| seen.live = true);
+        self.seen.send_modify(|seen| seen.live = true);
     }
 
     fn store_changed(&mut self, what: StoreChange) {
@@ -133,7 +151,9 @@ impl Fixture {
         let watcher = Watcher::new(Arc::<Gate>::clone(&gate), prefix, options, &Metrics::new());
         let (sender, seen) = watch::channel(Seen::default());
         let mut running = JoinSet::new();
-        running.spawn(watcher.run(Recorder(sender), CancellationToken::new()));
+        running.spawn(
+            watcher.run(Recorder { seen: sender, listed: Vec::new() }, CancellationToken::new()),
+        );
         let mut fixture = Self { process, kv, gate, seen, _running: running };
         fixture.until("live", |seen| seen.live).await;
         fixture
@@ -185,7 +205,9 @@ async fn pages_above_the_limit_of_a_message_are_asked_for_again_in_smaller_ones(
     let watcher = Watcher::new(kv, Bytes::from_static(b"p/"), WatcherOptions::default(), &metrics);
     let (sender, mut seen) = watch::channel(Seen::default());
     let mut running = JoinSet::new();
-    running.spawn(watcher.run(Recorder(sender), CancellationToken::new()));
+    running.spawn(
+        watcher.run(Recorder { seen: sender, listed: Vec::new() }, CancellationToken::new()),
+    );
     let listed = timeout(PATIENCE, seen.wait_for(|seen| seen.live)).await;
     assert_eq!(listed.expect("in time").unwrap().view.len(), 40);
     drop(process);

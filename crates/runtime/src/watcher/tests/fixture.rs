@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::tap::Tap;
-use crate::watcher::{StoreChange, ViewSink, Watcher, WatcherOptions};
+use crate::watcher::{PageReader, StoreChange, ViewSink, Watcher, WatcherOptions};
 
 /// How long anything may take that is waited for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
@@ -35,7 +35,10 @@ pub(super) enum Call {
     Changed(StoreChange),
 }
 
-struct Recorder(watch::Sender<Seen>);
+struct Recorder {
+    seen: watch::Sender<Seen>,
+    listed: Vec<KeyValue>,
+}
 
 pub(super) fn text(bytes: &Bytes) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -43,7 +46,7 @@ pub(super) fn text(bytes: &Bytes) -> String {
 
 impl Recorder {
     fn note(&self, call: Call, change: impl FnOnce(&mut Seen)) {
-        self.0.send_modify(|seen| {
+        self.seen.send_modify(|seen| {
             seen.calls.push(call);
             change(seen);
         });
@@ -51,7 +54,23 @@ impl Recorder {
 }
 
 impl ViewSink for Recorder {
-    fn replace(&mut self, kvs: Vec<KeyValue>, header: Header) {
+    type Page = Vec<KeyValue>;
+
+    fn reader(&self) -> PageReader<Self::Page> {
+        Arc::new(|kvs| kvs)
+    }
+
+    fn begin(&mut self) {
+        self.listed.clear();
+    }
+
+    fn page(&mut self, page: Self::Page) {
+        self.listed.extend(page);
+    }
+
+    fn replace(&mut self, header: Header) {
+        let kvs = std::mem::take(&mut self.listed);
+        assert!(kvs.is_sorted_by(|one, next| one.key < next.key), "pages out of order");
         let (keys, revision) = (kvs.len(), header.revision);
         self.note(Call::Replace { keys, revision }, |seen| {
             let told = matches!(seen.calls.iter().rev().nth(1), Some(Call::Changed(_)));
@@ -112,7 +131,7 @@ impl Fixture {
         let watcher =
             Watcher::new(Arc::<Tap>::clone(&tap), Bytes::from_static(b"p/"), options, &metrics);
         let mut running = JoinSet::new();
-        running.spawn(watcher.run(Recorder(sender), token.clone()));
+        running.spawn(watcher.run(Recorder { seen: sender, listed: Vec::new() }, token.clone()));
         Self { store: store.clone(), tap, seen, metrics, token, running }
     }
 

@@ -1,0 +1,54 @@
+//! The keys beside document and status that name a guest, as records: its index of placements and its reservations.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use lochness_api::{HypervisorId, Id, SubnetId};
+
+use super::pool::Pool;
+use super::wire::{Reader, Writer};
+
+/// Hosts whose index names the guest, and addresses that are reserved for it; with the revision at which its document was
+/// seen to be gone, which lies in no key.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Keys {
+    pub(super) index: BTreeMap<HypervisorId, i64>,
+    pub(super) addresses: BTreeSet<(SubnetId, IpAddr)>,
+    pub(super) gone_at: i64,
+}
+
+impl Keys {
+    pub(super) fn is_empty(&self) -> bool {
+        self.index.is_empty() && self.addresses.is_empty()
+    }
+
+    pub(super) fn write(&self, pool: &mut Pool) -> Vec<u8> {
+        let mut writer = Writer::new(pool);
+        writer.body.signed(self.gone_at);
+        writer.body.number(self.index.len() as u64);
+        for (host, created) in &self.index {
+            writer.pooled_id(host.uuid());
+            writer.body.signed(*created);
+        }
+        for (subnet, ip) in &self.addresses {
+            writer.pooled_id(subnet.uuid());
+            writer.body.ip(*ip);
+        }
+        writer.finish()
+    }
+
+    pub(super) fn read(pool: &Pool, part: &[u8]) -> Self {
+        let mut reader = Reader::new(pool, part);
+        let gone_at = reader.body.signed();
+        let mut keys = Self { gone_at, ..Self::default() };
+        for _ in 0..reader.body.number() {
+            let host = Id::new(reader.pooled_id());
+            keys.index.insert(host, reader.body.signed());
+        }
+        while !reader.body.0.is_empty() {
+            let subnet = Id::new(reader.pooled_id());
+            keys.addresses.insert((subnet, reader.body.ip()));
+        }
+        keys
+    }
+}

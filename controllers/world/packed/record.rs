@@ -1,0 +1,124 @@
+//! One guest's record: three parts that are written one by one, and an outline that is read without reading them.
+
+use lochness_api::status::Phase;
+
+use super::super::GuestEntry;
+use super::status::{phase_number, phase_of};
+use super::wire::{Bytes, Cursor};
+
+const DECLARED: u8 = 1;
+const INVALID: u8 = 1 << 1;
+const STATUS: u8 = 1 << 2;
+const READABLE: u8 = 1 << 3;
+const PLACED: u8 = 1 << 4;
+
+/// What can be told of a guest without unpacking it, for whoever looks at all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outline {
+    flags: u8,
+    phase: u8,
+}
+
+impl Outline {
+    /// Whether it has a document.
+    pub fn is_declared(self) -> bool {
+        self.has(DECLARED)
+    }
+
+    /// Whether the newest version of its document cannot be used.
+    pub fn is_invalid(self) -> bool {
+        self.has(INVALID)
+    }
+
+    /// Whether it has a status, readable or not.
+    pub fn has_status(self) -> bool {
+        self.has(STATUS)
+    }
+
+    /// Whether its status says where it is.
+    pub fn is_placed(self) -> bool {
+        self.has(PLACED)
+    }
+
+    /// Where it is in its life, if its status can be read.
+    pub fn phase(self) -> Option<Phase> {
+        self.has(READABLE).then(|| phase_of(self.phase))
+    }
+
+    pub(super) fn of(entry: &GuestEntry) -> Self {
+        let flag = |flag: u8, given: bool| if given { flag } else { 0 };
+        let status = entry.status();
+        let invalid = entry.document.as_ref().is_some_and(|it| it.invalid.is_some());
+        let flags = flag(DECLARED, entry.document.is_some())
+            | flag(INVALID, invalid)
+            | flag(STATUS, entry.status.is_some())
+            | flag(READABLE, status.is_some())
+            | flag(PLACED, entry.placement().is_some());
+        Self { flags, phase: status.map_or(0, |status| phase_number(status.phase)) }
+    }
+
+    /// This one's document and that one's status.
+    pub(super) fn with_status_of(self, other: Self) -> Self {
+        let document = DECLARED | INVALID;
+        Self { flags: (self.flags & document) | (other.flags & !document), phase: other.phase }
+    }
+
+    fn has(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+/// A record: outline, length and bytes of the document's part, of the status', and the rest is the keys'. A part of no
+/// bytes is not there.
+#[derive(Default)]
+pub(super) struct Record(Box<[u8]>);
+
+/// The parts of a record.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Parts<'r> {
+    pub(super) outline: Outline,
+    pub(super) document: &'r [u8],
+    pub(super) status: &'r [u8],
+    pub(super) keys: &'r [u8],
+}
+
+impl Record {
+    pub(super) fn new(parts: Parts<'_>) -> Self {
+        let Parts { outline, document, status, keys } = parts;
+        let mut bytes = Bytes(Vec::with_capacity(document.len() + status.len() + keys.len() + 6));
+        bytes.byte(outline.flags);
+        bytes.byte(outline.phase);
+        bytes.number(document.len() as u64);
+        bytes.raw(document);
+        bytes.number(status.len() as u64);
+        bytes.raw(status);
+        bytes.raw(keys);
+        Self(bytes.0.into_boxed_slice())
+    }
+
+    pub(super) fn parts(&self) -> Parts<'_> {
+        if self.0.is_empty() {
+            return Parts::default();
+        }
+        let mut cursor = Cursor(&self.0);
+        let outline = Outline { flags: cursor.byte(), phase: cursor.byte() };
+        let length = cursor.length();
+        let document = cursor.raw(length);
+        let length = cursor.length();
+        let status = cursor.raw(length);
+        Parts { outline, document, status, keys: cursor.0 }
+    }
+
+    /// How many bytes it takes.
+    #[cfg(test)]
+    pub(super) fn weight(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn outline(&self) -> Outline {
+        match *self.0 {
+            [flags, phase, ..] => Outline { flags, phase },
+            _ => Outline::default(),
+        }
+    }
+}
