@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
-use lochness_api::{Key, Prefix};
+use lochness_api::{JobId, Key, Mac, Prefix};
 use lochness_kv::{EtcdKv, Kv as _, Op, RangeRequest, Txn};
+use uuid::Uuid;
 
 use super::{LEASE, Scale};
 use crate::documents::{SUBNET, basics, guest, guest_id, host_id, put_all, subnet};
@@ -86,21 +87,22 @@ async fn list(kv: &EtcdKv) -> anyhow::Result<f64> {
     Ok(began.elapsed().as_secs_f64())
 }
 
-/// Guests that run, as the operator would have left them; answers the bytes of their values.
+/// Guests that run, each with its first job done, as the operator would have left them; answers the bytes of their values.
 async fn fill(kv: &EtcdKv, from: u32, to: u32) -> anyhow::Result<usize> {
     let mut bytes = 0;
     let mut all = Vec::new();
     for number in from..to {
         let id = guest_id(number);
         let host = host_id(1 + number % HOSTS);
+        let job = JobId::new(Uuid::from_u128(id.uuid().as_u128().rotate_left(64)));
         let ip = std::net::Ipv4Addr::from_bits(0x0a00_0002 + number);
         let status = serde_json::json!({
             "phase": "Running", "observed": "0123456789abcdef", "agent_state": "running",
-            "order": format!("1763789000.{number}"),
+            "order": format!("1763789000000.{number}"), "job": job,
             "placement": {
                 "hypervisor": host, "subnet": SUBNET, "network": crate::documents::NETWORK,
                 "ip": ip, "cidr": "10.0.0.0/8", "gateway": "10.0.0.1",
-                "mac": "02:00:00:00:00:01", "bridge": "br0", "vlans": [1],
+                "mac": Mac::of_guest(id), "bridge": "br0", "vlans": [1],
                 "image": crate::documents::IMAGE,
                 "resources": { "memory": 128, "disk": 64, "cpu": 1 },
             },
@@ -113,7 +115,14 @@ async fn fill(kv: &EtcdKv, from: u32, to: u32) -> anyhow::Result<usize> {
         all.push((Key::GuestStatus(id), status.to_string()));
         all.push((Key::Address(SUBNET, ip.into()), id.to_string()));
         all.push((Key::Placement(host, id), id.to_string()));
-        bytes += all.iter().rev().take(4).map(|(_, value)| value.len()).sum::<usize>();
+        let done = serde_json::json!({
+            "id": job, "remote": job, "action": "create", "guest": id, "hypervisor": host,
+            "order": format!("1763789000000.{number}"), "attempt": 0, "status": "done",
+            "deadline": "2026-11-22T05:10:00.123Z", "started_at": "2026-11-22T05:00:00.123Z",
+            "finished_at": "2026-11-22T05:00:01.456Z",
+        });
+        all.push((Key::Job(job), done.to_string()));
+        bytes += all.iter().rev().take(5).map(|(_, value)| value.len()).sum::<usize>();
     }
     put_all(kv, all).await?;
     Ok(bytes)
