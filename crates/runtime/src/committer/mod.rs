@@ -11,7 +11,8 @@
 //! - Each commit happens whole or not at all; a group mate that fails costs the others nothing.
 //! - Of two commits where one writes what the other compares or writes, the later one is sent only after the verdict of
 //!   the earlier one. They never share a transaction.
-//! - Nothing waits for company: what is there when a slot is free goes.
+//! - What is there when a slot is free goes. On an idle store that is at once; while transactions are in flight, few
+//!   commits wait for one of their answers, so that they go together.
 //! - Commits waiting, transactions in flight, operations and bytes of a transaction are bounded, and nothing is sent
 //!   while the view lags too far behind.
 //!

@@ -24,6 +24,11 @@ use crate::metrics::CommitMetrics;
 
 /// While the view lags too far it is asked again so often.
 const LAG_POLL: Duration = Duration::from_millis(10);
+/// So many transactions may be in flight however few commits wait: nobody on an idle store waits for another's answer.
+const SLOTS_FOR_FEW: usize = 2;
+/// Beyond these, one more for so many commits that wait. A transaction costs etcd about as much as a dozen commits nested
+/// in one, so that under load a few that wait for the next answer make everything faster.
+const COMMITS_A_SLOT: usize = 32;
 /// How long transactions in flight may still take when the loop is stopped; after it their outcome is unknown.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
@@ -166,7 +171,7 @@ impl CommitLoop {
 
     /// Sends as many groups as the window and the view's lag allow.
     fn send_free(&mut self) -> Pace {
-        while !self.free.is_empty() && self.in_flight.len() < self.window.limit() {
+        while !self.free.is_empty() && self.in_flight.len() < self.slots() {
             if (self.lag)() > self.max_lag {
                 return Pace::HeldUp;
             }
@@ -180,6 +185,11 @@ impl CommitLoop {
             }
         }
         Pace::Free
+    }
+
+    /// How many transactions may be in flight: as many as the store takes, and as many as make groups worth sending.
+    fn slots(&self) -> usize {
+        self.window.limit().min(SLOTS_FOR_FEW + self.free.len() / COMMITS_A_SLOT)
     }
 
     fn finish(&mut self, sent: &Sent) {

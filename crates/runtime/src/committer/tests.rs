@@ -111,6 +111,25 @@ async fn what_is_there_when_a_slot_is_free_goes_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn few_commits_wait_for_an_answer_while_transactions_are_in_flight_and_many_do_not() {
+    let fixture = Fixture::start(CommitterOptions::default()).await;
+    fixture.tap.turn(Flow::Shut);
+    let mut sent = JoinSet::new();
+    for (number, expected) in [(1, 1), (2, 2), (3, 2), (4, 2)] {
+        let (committer, commit) = (fixture.committer.clone(), puts(&format!("few/{number}")));
+        sent.spawn(async move { committer.commit(commit).await });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(fixture.tap.group_sizes().len(), expected, "after {number}");
+    }
+    let many = fixture.spawn((0..30).map(|key| puts(&format!("many/{key}"))));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(fixture.tap.group_sizes(), [1, 1, 32]);
+    fixture.tap.turn(Flow::Open);
+    check_committed(&sent.join_all().await);
+    check_committed(&many.join_all().await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn commits_that_share_a_key_never_go_together_and_keep_their_order() {
     let options = CommitterOptions { in_flight: 16, ..CommitterOptions::default() };
     let fixture = Fixture::start(options).await;
