@@ -1,6 +1,6 @@
 //! The queues of the loops: where a change, a report or another loop says "look at this again".
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lochness_api::{GuestId, HypervisorId, JobId, Kind, SubnetId};
 use lochness_runtime::backoff::BackoffOptions;
@@ -28,6 +28,32 @@ pub struct Queues {
     pub object: Arc<Queue<(Kind, String)>>,
     /// The cluster's status.
     pub cluster: Arc<Queue<()>>,
+    /// Guests that wait for a place.
+    pub(crate) pending: Arc<PendingWake>,
+}
+
+/// When all guests that wait for a place were last queued.
+#[derive(Default)]
+pub(crate) struct PendingWake(Mutex<Option<u64>>);
+
+impl PendingWake {
+    /// Queues them, unless nothing was handed out of the queue since they last were: then each of them still waits there,
+    /// for who came to wait meanwhile was queued by the change that made it so. A thousand hosts that come at once, each a
+    /// hope for ten thousand guests, would otherwise cost ten million times a look at the queue.
+    pub(crate) fn queue(
+        &self,
+        placement: &Queue<GuestId>,
+        pending: impl IntoIterator<Item = GuestId>,
+    ) {
+        let mut queued_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Read before they are added: what is handed out meanwhile makes the next call add them again.
+        let handed_out = placement.handed_out();
+        if *queued_at == Some(handed_out) {
+            return;
+        }
+        placement.add_all(pending);
+        *queued_at = Some(handed_out);
+    }
 }
 
 impl Queues {
@@ -48,6 +74,7 @@ impl Queues {
             firewall: Queue::new("firewall", backoff, metrics),
             object: Queue::new("object", backoff, metrics),
             cluster: Queue::new("cluster", backoff, metrics),
+            pending: Arc::default(),
         }
     }
 }

@@ -174,16 +174,12 @@ fn wake_placement_of(world: &World, id: GuestId, queues: &Queues) {
 
 fn wake_guests_on(world: &World, host: HypervisorId, queues: &Queues) {
     let Some(entry) = world.host(host) else { return };
-    for guest in entry.placed.iter().chain(entry.index.keys()) {
-        queues.guest.add(*guest);
-    }
+    queues.guest.add_all(entry.placed.iter().chain(entry.index.keys()).copied());
 }
 
 /// Guests that wait for a place: something that may help one of them changed.
 pub fn wake_pending(world: &World, queues: &Queues) {
-    for guest in world.pending() {
-        queues.placement.add(*guest);
-    }
+    queues.pending.queue(&queues.placement, world.pending().iter().copied());
 }
 
 fn wake_object(world: &World, kind: Kind, id: &str, queues: &Queues) {

@@ -18,10 +18,8 @@ pub fn wake_jobs_on(world: &World, host: HypervisorId, queues: &Queues) {
 /// The guests placed on a host, and their jobs.
 pub fn wake_guests_on(world: &World, host: HypervisorId, queues: &Queues) {
     let Some(entry) = world.host(host) else { return };
-    for guest in &entry.placed {
-        queues.guest.add(*guest);
-        wake_job_of(world, *guest, queues);
-    }
+    queues.guest.add_all(entry.placed.iter().copied());
+    wake_jobs_on(world, host, queues);
 }
 
 /// What a new list concerns.

@@ -96,3 +96,19 @@ fn a_firewall_group_that_comes_wakes_the_guests_that_are_in_it() {
     let woken: Vec<_> = std::iter::from_fn(|| queues.guest.try_next()).collect();
     assert_eq!(woken, [member]);
 }
+
+#[test]
+fn those_who_wait_for_a_place_are_queued_once_until_one_of_them_is_looked_at() {
+    let mut store = Store::basics();
+    let (one, other) = (store.guest(100, &json!({})), store.guest(101, &json!({})));
+    let queues = Queues::new(&Settings::default(), &Metrics::new());
+    for _ in 0..3 {
+        super::wake_pending(&store.world, &queues);
+    }
+    assert_eq!(queues.placement.len(), 2);
+    assert_eq!(queues.placement.try_next(), Some(one));
+    queues.placement.done(&one);
+    super::wake_pending(&store.world, &queues);
+    let woken: Vec<_> = std::iter::from_fn(|| queues.placement.try_next()).collect();
+    assert_eq!(woken, [other, one], "who was looked at is looked at again");
+}

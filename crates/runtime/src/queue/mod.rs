@@ -73,6 +73,25 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> Queue<K> {
         self.change(|shared, now| shared.state.add(key, now));
     }
 
+    /// Each of the keys as by [`Self::add`], under one lock and with one call to those who wait.
+    pub fn add_all(&self, keys: impl IntoIterator<Item = K>) {
+        let added = self.change(|shared, now| {
+            let mut added = 0;
+            for key in keys {
+                shared.state.add(key, now);
+                added += 1;
+            }
+            added
+        });
+        self.metrics.adds.inc_by(added);
+    }
+
+    /// How many keys were handed out so far. While it stays, whatever was due is still due: adding it again would change
+    /// nothing.
+    pub fn handed_out(&self) -> u64 {
+        self.lock().state.handed_out()
+    }
+
     /// The key is due after `delay`, unless it is due earlier already.
     pub fn add_after(&self, key: K, delay: Duration) {
         self.metrics.adds.inc();

@@ -64,6 +64,7 @@ pub(super) struct State<K> {
     /// Only keys whose last work failed.
     failures: FxHashMap<K, u32>,
     next_order: u64,
+    handed_out: u64,
 }
 
 impl<K: Clone + Eq + Hash> State<K> {
@@ -75,6 +76,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             working: FxHashMap::default(),
             failures: FxHashMap::default(),
             next_order: 0,
+            handed_out: 0,
         }
     }
 
@@ -155,6 +157,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             Some(Waiting::Delayed { .. }) | None => unreachable!("a ready key waits as ready"),
         };
         self.working.insert(key.clone(), Working { since: now, again: None, failed: false });
+        self.handed_out += 1;
         Some(Handed { key, cause, due_since })
     }
 
@@ -173,6 +176,10 @@ impl<K: Clone + Eq + Hash> State<K> {
     /// When the next delayed key is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.delayed.first_key_value().map(|((due, _), _)| *due)
+    }
+
+    pub(super) fn handed_out(&self) -> u64 {
+        self.handed_out
     }
 
     /// Keys that wait, due or not, or are being worked on.

@@ -192,3 +192,26 @@ async fn conflicts_back_off_to_the_cap_for_etcd_however_long_failures_wait() {
     assert!(longest(Queue::retry_soon, 1) <= seconds(5));
     assert!(longest(Queue::retry, 2) > seconds(5));
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_keys_that_are_added_at_once_come_in_their_order_and_those_under_work_again() {
+    let queue = queue();
+    queue.add(2);
+    queue.add_after(4, seconds(60));
+    assert_eq!(queue.try_next(), Some(2));
+    queue.add_all([1, 2, 3, 4]);
+    queue.add_all([1, 2, 3, 4]);
+    queue.done(&2);
+    assert_eq!(std::iter::from_fn(|| queue.try_next()).collect::<Vec<_>>(), [1, 3, 4, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_handed_out_is_counted_and_what_merely_waits_is_not() {
+    let queue = queue();
+    queue.add_all([1, 2]);
+    assert_eq!(queue.handed_out(), 0);
+    assert_eq!(queue.try_next(), Some(1));
+    queue.done(&1);
+    queue.add(1);
+    assert_eq!(queue.handed_out(), 1);
+}
