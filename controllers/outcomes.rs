@@ -4,6 +4,7 @@
 //! lost with this memory: a new leader asks the agent again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_api::{GuestId, JobId};
@@ -41,6 +42,11 @@ impl Outcomes {
     /// How a job ended, if that is known and not yet written.
     pub fn get(&self, job: JobId) -> Option<JobOutcome> {
         self.lock().jobs.get(&job).map(|(outcome, _)| outcome.clone())
+    }
+
+    /// How long that has been known; zero when it is not.
+    pub fn age(&self, job: JobId) -> Duration {
+        self.lock().jobs.get(&job).map_or(Duration::ZERO, |(_, at)| at.elapsed())
     }
 
     /// The store shows the end of a guest's job.
@@ -81,8 +87,6 @@ impl Outcomes {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::advance;
 
     use super::*;

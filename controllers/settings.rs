@@ -33,7 +33,8 @@ pub struct Settings {
     pub retry_max: Duration,
     /// A guest that ran this long since its last job starts again with the first attempt.
     pub stable_after: Duration,
-    /// How often the statuses of hosts, subnets and groups are written at most.
+    /// How often the statuses of hosts, subnets and groups are written at most; and how long a guest's job is under way
+    /// before the guest's status says how far it is.
     pub status_interval: Duration,
     /// How often a message whose reason stayed is written at most.
     pub message_interval: Duration,

@@ -95,6 +95,7 @@ impl GuestReconciler {
         let report = reports.host(placement.hypervisor);
         let outcome = status.job.and_then(|job| self.context.outcomes.get(job));
         let asked_at = report.and_then(|report| Some(report.guests.as_ref()?.asked_at));
+        let seen_for = self.ends.seen_for(id, job);
         let input = Input {
             entry,
             status,
@@ -112,7 +113,9 @@ impl GuestReconciler {
                 .filter(|job| job.status == JobStatus::New)
                 .and_then(|job| gate(&world, &reports, status, job.action).err()),
             now: self.context.now(),
-            ended_for: self.ends.ended_for(id, job),
+            under_way_for: seen_for.under_way,
+            ended_for: seen_for.ended,
+            outcome_for: status.job.map_or(Duration::ZERO, |job| self.context.outcomes.age(job)),
             quarantine: Duration::from_secs(world.config().quarantine_seconds),
             settings: &self.context.settings,
         };

@@ -21,6 +21,10 @@ use crate::reports::{HostReport, Protocol};
 use crate::settings::Settings;
 use crate::world::GuestEntry;
 
+/// The end of a job is written so much later at most, if a list is to show it. An agent with blocking lists needs a
+/// round trip.
+const LIST_PATIENCE: Duration = Duration::from_millis(250);
+
 /// What is known of the guest on its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sight<'a> {
@@ -66,6 +70,10 @@ pub(super) struct Input<'a> {
     /// What the job under way waits for.
     pub(super) waiting: Option<Waiting>,
     pub(super) now: Timestamp,
+    /// For how long the job has been seen under way, by a clock that does not jump; zero when it is not.
+    pub(super) under_way_for: Duration,
+    /// For how long its end has been known without being written.
+    pub(super) outcome_for: Duration,
     /// How long ago the job was first seen to have ended, by a clock that does not jump.
     pub(super) ended_for: Duration,
     pub(super) quarantine: Duration,
@@ -190,22 +198,45 @@ fn job_state<'a>(input: &Input<'a>) -> JobState<'a> {
     }
 }
 
-/// A job is under way: only the status moves.
+/// A job is under way: only the status moves. What the document says is answered at once; how far the job is, only once
+/// it has been under way for a moment. Most end sooner, and each such word would cost a transaction.
 fn under_way(input: &Input<'_>, job: &Job) -> Plan {
     let mut status = answered(input);
+    let answers_anew = status != *input.status;
     status.phase = phase_during(job, input.status.phase);
     let mut conditions = Conditions::of(&mut status, input.now);
     conditions.job_under_way(job, input.waiting.as_ref());
-    Plan::write(status)
+    let left = input.settings.status_interval.saturating_sub(input.under_way_for);
+    if answers_anew || left.is_zero() || status == *input.status {
+        return Plan::write(status);
+    }
+    Plan::write(input.status.clone()).again_in(left)
 }
 
 /// A job has just ended: close it, and say what the guest does now. What follows is planned from there.
 fn ended(input: &Input<'_>, job: &Job, closing: Closing) -> Plan {
+    if let Some(left) = list_to_come(input, job, &closing) {
+        return Plan::write(input.status.clone()).again_in(left);
+    }
     let mut plan = converge::settle(input, job, &closing);
     if let Action::Write { close, .. } = &mut plan.action {
         *close = Some(closing);
     }
     plan
+}
+
+/// How long to wait for a list that shows what a job has brought, which was asked for when it ended: with it, one
+/// transaction says what would else take two.
+fn list_to_come(input: &Input<'_>, job: &Job, closing: &Closing) -> Option<Duration> {
+    let brings_up = matches!(job.action, JobAction::Create | JobAction::Start | JobAction::Resume);
+    let is_seen = input.sight_is_fresh
+        || match input.sight {
+            Sight::Listed { power, .. } => power == Power::Up,
+            Sight::Absent => false,
+            Sight::Unasked | Sight::Unreachable | Sight::HostSilent => true,
+        };
+    let left = LIST_PATIENCE.saturating_sub(input.outcome_for);
+    (brings_up && closing.result.is_ok() && !is_seen && !left.is_zero()).then_some(left)
 }
 
 /// The phase while a job is under way.

@@ -1,5 +1,7 @@
 //! The guest loop's decisions, one guest at a time.
 
+mod patience;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +28,8 @@ const NOW: &str = "2026-01-01T00:10:00Z";
 /// A placed guest and what is known of it; each test changes what it is about.
 struct Case {
     document: Value,
+    /// Its whole status, where that matters; its phase and the like are then not used.
+    former: Option<GuestStatus>,
     phase: &'static str,
     reboot: Option<&'static str>,
     job: Option<Job>,
@@ -42,12 +46,15 @@ struct Case {
     created: Option<Reason>,
     /// By a clock that does not jump; the same as by the wall clock if it is not given.
     ended_for: Option<Duration>,
+    /// For how long the job has been seen under way, or its end has been known.
+    seen_for: Duration,
 }
 
 impl Default for Case {
     fn default() -> Self {
         Self {
             document: json!({}),
+            former: None,
             phase: "Running",
             reboot: None,
             job: None,
@@ -62,6 +69,7 @@ impl Default for Case {
             ready: None,
             created: None,
             ended_for: None,
+            seen_for: Duration::from_secs(60),
         }
     }
 }
@@ -83,16 +91,15 @@ impl Case {
             conditions.push(json!({"type": "Created", "status": "False", "reason": reason,
                 "message": "", "last_transition": NOW}));
         }
-        store.put(
-            &Key::GuestStatus(guest),
-            &json!({
-                "phase": self.phase,
-                "reboot": self.reboot,
-                "conditions": conditions,
-                "placement": {"hypervisor": host, "subnet": id::<()>(2), "network": id::<()>(1),
-                    "ip": "10.0.0.2", "cidr": "10.0.0.0/24", "mac": "02:00:00:00:00:01"},
-            }),
-        );
+        let plain = json!({
+            "phase": self.phase,
+            "reboot": self.reboot,
+            "conditions": conditions,
+            "placement": {"hypervisor": host, "subnet": id::<()>(2), "network": id::<()>(1),
+                "ip": "10.0.0.2", "cidr": "10.0.0.0/24", "mac": "02:00:00:00:00:01"},
+        });
+        let former = self.former.map(|former| serde_json::to_value(former).unwrap());
+        store.put(&Key::GuestStatus(guest), &former.unwrap_or(plain));
         let entry = store.world.guest(guest).unwrap();
         let status = entry.status().unwrap();
         let now: Timestamp = NOW.parse().unwrap();
@@ -116,6 +123,8 @@ impl Case {
             name_taken_by: None,
             waiting: None,
             now,
+            under_way_for: self.seen_for,
+            outcome_for: self.seen_for,
             ended_for: self.ended_for.unwrap_or_else(|| since_end(self.job.as_ref(), now)),
             quarantine: Duration::from_secs(300),
             settings: &Settings::default(),
