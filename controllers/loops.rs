@@ -275,7 +275,8 @@ impl Process {
             Arc::clone(&settings),
             self.agents.clone(),
         )
-        .with_witness(self.witness.clone());
+        .with_witness(self.witness.clone())
+        .with_world(Arc::clone(&self.world));
         Context {
             world: Arc::clone(&self.world),
             reports,

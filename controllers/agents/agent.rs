@@ -19,6 +19,7 @@ use super::breaker::{Breaker, BreakerOptions};
 use super::metrics::{AgentMetrics, OpenBreaker, Operation};
 use super::witness::Witness;
 use crate::settings::Settings;
+use crate::world::WorldCell;
 
 /// So many requests in a row without an answer, and the agent is left alone for a while.
 const CONTACT_FAILURES: u32 = 3;
@@ -29,6 +30,9 @@ pub enum CallError {
     /// Not sent: the lease is in its last third, or the term is over.
     #[error("the lease leaves no time for a mutation")]
     NoBudget,
+    /// Not sent: the store is not the one that was there before, and nobody has accepted it.
+    #[error("the store is held")]
+    Held,
     /// Not sent: as many requests as one agent gets are under way.
     #[error("enough requests are under way at this agent")]
     Busy,
@@ -52,6 +56,7 @@ pub struct Agent {
     term: Term,
     metrics: AgentMetrics,
     ears: Ears,
+    world: Option<Arc<WorldCell>>,
 }
 
 /// Who hears of the numbers that this agent tells.
@@ -84,6 +89,7 @@ impl CallError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoBudget => "NoBudget",
+            Self::Held => "Held",
             Self::Busy => "Busy",
             Self::LeftAlone { .. } => "LeftAlone",
             Self::Agent(error) => error.reason(),
@@ -93,7 +99,7 @@ impl CallError {
     /// Whether the request may have been carried out, now or later.
     pub fn may_have_happened(&self) -> bool {
         match self {
-            Self::NoBudget | Self::Busy | Self::LeftAlone { .. } => false,
+            Self::NoBudget | Self::Held | Self::Busy | Self::LeftAlone { .. } => false,
             Self::Agent(error) => error.may_have_happened(),
         }
     }
@@ -153,8 +159,9 @@ impl Agent {
         term: Term,
         metrics: AgentMetrics,
         ears: Ears,
+        world: Option<Arc<WorldCell>>,
     ) -> Self {
-        Self { client, lane, term, metrics, ears }
+        Self { client, lane, term, metrics, ears, world }
     }
 
     /// One guest, as the agent has it now.
@@ -316,7 +323,8 @@ impl Agent {
         result
     }
 
-    /// The one gate of mutations: the budget is taken from the term right before the request is made.
+    /// The one gate of mutations: the budget is taken from the term right before the request is made, and a store that is
+    /// held since the caller looked is seen.
     async fn mutate<T, F>(
         &self,
         operation: Operation,
@@ -327,6 +335,9 @@ impl Agent {
     {
         let _permit = self.lane.permits.try_acquire().map_err(|_| CallError::Busy)?;
         let budget = self.term.mutation_budget().ok_or(CallError::NoBudget)?;
+        if self.world.as_ref().is_some_and(|world| world.is_held()) {
+            return Err(CallError::Held);
+        }
         self.admit()?;
         self.ask(operation, Some(Instant::now()), request(budget)).await
     }

@@ -37,7 +37,7 @@ pub use witness::{Testimony, Witness};
 
 use crate::reports::{self, Reports};
 use crate::settings::Settings;
-use crate::world::{HostEntry, World};
+use crate::world::{HostEntry, World, WorldCell};
 use agent::{Ears, Lane};
 
 /// The way to every agent, for one term of leadership.
@@ -49,6 +49,8 @@ pub struct Agents {
     settings: Arc<Settings>,
     metrics: AgentMetrics,
     witness: Witness,
+    /// Says whether the store is still believed to be the one that was there before.
+    world: Option<Arc<WorldCell>>,
     /// What all requests to one host share, whatever its address.
     lanes: Mutex<BTreeMap<HypervisorId, Arc<Lane>>>,
 }
@@ -65,13 +67,20 @@ impl Agents {
     ) -> Self {
         let lanes = Mutex::default();
         let witness = Witness::default();
-        Self { transport, epoch, term, reports, settings, metrics, witness, lanes }
+        let world = None;
+        Self { transport, epoch, term, reports, settings, metrics, witness, world, lanes }
     }
 
     /// Lets `witness` hear what agents tell of other leaders.
     #[must_use]
     pub fn with_witness(self, witness: Witness) -> Self {
         Self { witness, ..self }
+    }
+
+    /// Lets no request for a change go out while the store is held, also none of a reconcile that began before.
+    #[must_use]
+    pub fn with_world(self, world: Arc<WorldCell>) -> Self {
+        Self { world: Some(world), ..self }
     }
 
     /// The way to a host's agent at `target` (`host:port`, or `https://host:port`).
@@ -83,7 +92,8 @@ impl Agents {
             Arc::clone(lane.or_insert_with(|| Arc::new(Lane::new(&self.settings, &self.metrics))))
         };
         let ears = Ears { witness: self.witness.clone(), host };
-        Agent::new(client, lane, self.term.clone(), self.metrics.clone(), ears)
+        let world = self.world.clone();
+        Agent::new(client, lane, self.term.clone(), self.metrics.clone(), ears, world)
     }
 
     /// What is counted about agents and jobs.

@@ -230,7 +230,9 @@ fn is_an_answer(error: &CallError) -> bool {
             | AgentError::Garbled(_) => true,
             AgentError::NotSent(_) | AgentError::Unknown(_) => false,
         },
-        CallError::NoBudget | CallError::Busy | CallError::LeftAlone { .. } => false,
+        CallError::NoBudget | CallError::Held | CallError::Busy | CallError::LeftAlone { .. } => {
+            false
+        }
     }
 }
 

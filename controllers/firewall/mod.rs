@@ -354,7 +354,7 @@ fn in_force(state: FirewallState) -> Option<FirewallReport> {
 fn later(error: &CallError) -> Result<Outcome, ReconcileError> {
     match error {
         CallError::LeftAlone { retry_in } => Ok(Outcome::unchanged().after(*retry_in)),
-        CallError::NoBudget | CallError::Busy => {
+        CallError::NoBudget | CallError::Held | CallError::Busy => {
             Ok(Outcome::unchanged().after(Duration::from_millis(100)))
         }
         CallError::Agent(inner) => Err(ReconcileError::failed(inner.reason(), error.to_string())),

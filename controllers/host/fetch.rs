@@ -270,7 +270,9 @@ fn hide(words: &str, source: &str) -> String {
 fn pause_after(error: &CallError, context: &Context) -> Duration {
     match error {
         CallError::LeftAlone { retry_in } => *retry_in,
-        CallError::NoBudget | CallError::Busy | CallError::Agent(_) => context.settings.retry_min,
+        CallError::NoBudget | CallError::Held | CallError::Busy | CallError::Agent(_) => {
+            context.settings.retry_min
+        }
     }
 }
 

@@ -114,7 +114,7 @@ impl JobReconciler {
     /// A request was not sent, or its answer helps nobody: when to try again.
     fn not_now(error: &CallError, lease: Duration) -> Result<Outcome, ReconcileError> {
         let retry_in = match error {
-            CallError::NoBudget => lease / 10,
+            CallError::NoBudget | CallError::Held => lease / 10,
             CallError::Busy => BUSY_RETRY,
             CallError::LeftAlone { retry_in } => *retry_in,
             CallError::Agent(error) => {

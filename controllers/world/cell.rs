@@ -149,6 +149,11 @@ impl WorldCell {
         self.position.borrow().connection.clone()
     }
 
+    /// Whether nothing may be changed, for this store is not believed to be the one that was there before.
+    pub fn is_held(&self) -> bool {
+        matches!(self.position.borrow().connection, Connection::Replaced(_))
+    }
+
     /// Holds everything, for this store proves not to be the one that was there before, until somebody accepts it anew.
     pub fn doubt(&self, replacement: Replacement) {
         let word = self.read().config().accept_store.clone();
