@@ -17,12 +17,13 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use lochness_agent::server::Effect;
 use lochness_api::status::GuestStatus;
-use lochness_api::{GuestId, HypervisorId, Key, Prefix};
+use lochness_api::{GuestId, HypervisorId, JobId, Key, Prefix};
 use lochness_kv::Event;
 
 use crate::wishes::SUBNETS;
 use record::Record;
 pub(crate) use truth::runs;
+use view::View;
 
 /// What one host's agent did, by its own account.
 pub(crate) struct HostHistory {
@@ -43,6 +44,19 @@ pub(crate) struct Violation {
     pub(crate) what: String,
     /// It is none when the user wrote the revision.
     pub(crate) unless_ours: bool,
+}
+
+/// The store at one moment.
+pub(crate) struct Kept {
+    view: View,
+    revision: i64,
+}
+
+impl Kept {
+    /// The revision that it shows.
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
 }
 
 /// The store's whole history, judged.
@@ -72,6 +86,33 @@ impl Checker {
         let mut violations = self.0.violations(is_users);
         violations.extend(truth::check(&self.0, histories, &BTreeSet::new()));
         violations
+    }
+
+    /// The store as it is now, for a time at which it goes back to that.
+    pub(crate) fn keep(&self) -> Kept {
+        Kept { view: self.0.view.clone(), revision: self.revision() }
+    }
+
+    /// The store is again as it was then. What was done meanwhile stays known; what was wrong was told.
+    pub(crate) fn go_back(&mut self, kept: Kept) {
+        let former = std::mem::replace(&mut self.0, Record::new(Prefix::default()));
+        self.0.view = kept.view;
+        self.0.steps = former.steps;
+        self.0.steps.retain(|step| step.revision <= kept.revision);
+        self.0.jobs = former.jobs;
+        self.0.placed = former.placed;
+        self.0.incarnations = former.incarnations;
+    }
+
+    /// Jobs that were made after this revision.
+    pub(crate) fn jobs_since(&self, revision: i64) -> BTreeSet<JobId> {
+        let jobs = self.0.jobs.iter().filter(|(_, (_, born))| *born > revision);
+        jobs.map(|(id, _)| *id).collect()
+    }
+
+    /// The revision at which a job was made.
+    pub(crate) fn born(&self, job: JobId) -> Option<i64> {
+        self.0.jobs.get(&job).map(|(_, born)| *born)
     }
 
     /// What happened to a guest.

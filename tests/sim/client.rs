@@ -217,6 +217,10 @@ impl Kv for Client {
                 .judge
                 .wrong(format!("S7: {:?} sends a transaction without a fence", self.who));
         }
+        let load = self.life.as_ref().map(|life| life.load.writes());
+        if let Some((_, Some(wrong))) = &load {
+            self.shop.judge.wrong(format!("{wrong} of {:?}", self.who));
+        }
         self.run(OpKind::Txn, self.shop.kv.txn(txn)).await
     }
 

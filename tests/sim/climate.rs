@@ -21,6 +21,9 @@ const LONGEST_EDIT: Duration = Duration::from_secs(20);
 impl Weather {
     pub(crate) fn strike_host(&self, machine: &Arc<Machine>) {
         let course = &self.network.course;
+        if course.is_truce() {
+            return;
+        }
         let profile = &course.profile.host;
         let name = || machine.host.name().to_owned();
         let lasting = || course.between(SHORTEST_CUT, LONGEST_CUT);

@@ -12,6 +12,9 @@ use crate::faults::{Fault, Tally};
 use crate::history::Plan;
 use crate::profile::Profile;
 
+/// What a history has in seldom cases is drawn from its seed and this.
+const APART: u64 = 0x6170_6172_7400_0000;
+
 /// Shared by all parts of one history. Whoever draws, draws from here: the order of draws is part of the history.
 pub(crate) struct Course {
     pub(crate) profile: Profile,
@@ -26,6 +29,10 @@ pub(crate) struct Course {
 struct Inner {
     chance: SmallRng,
     stormy: bool,
+    /// Hosts and the way to them are well for a while.
+    truce: bool,
+    /// When the consequences of what struck the store or a process are over.
+    disturbed_until: Instant,
     faults: Tally,
     /// Faults and wishes so far.
     events: u64,
@@ -35,11 +42,22 @@ struct Inner {
 impl Course {
     pub(crate) fn new(plan: &Plan) -> Arc<Self> {
         let mut chance = SmallRng::seed_from_u64(plan.seed);
-        let profile = plan.profile.unwrap_or_else(|| Profile::draw(&mut chance));
+        let profile = plan.profile.unwrap_or_else(|| {
+            let mut apart = SmallRng::seed_from_u64(plan.seed ^ APART);
+            Profile::draw(&mut chance).drawn_apart(&mut apart)
+        });
         let trace =
             if plan.traced { format!("seed {} {profile:?}\n", plan.seed) } else { String::new() };
         let stormy = plan.cut != Some(0);
-        let inner = Inner { chance, stormy, faults: Tally::default(), events: 0, trace };
+        let inner = Inner {
+            chance,
+            stormy,
+            truce: false,
+            disturbed_until: Instant::now(),
+            faults: Tally::default(),
+            events: 0,
+            trace,
+        };
         let inner = Mutex::new(inner);
         Arc::new(Self { profile, began: Instant::now(), traced: plan.traced, cut: plan.cut, inner })
     }
@@ -59,6 +77,9 @@ impl Course {
 
     /// A fault of this class happens.
     pub(crate) fn fault(&self, class: Fault, what: impl FnOnce() -> String) {
+        if let Some(aftermath) = class.disturbs_processes() {
+            self.disturb(aftermath);
+        }
         self.lock().faults.count(class);
         self.note(|| format!("FAULT {class:?}: {}", what()));
         self.event();
@@ -76,6 +97,28 @@ impl Course {
     /// Whether faults still happen.
     pub(crate) fn is_stormy(&self) -> bool {
         self.lock().stormy
+    }
+
+    /// Processes may be without the store, or away, for so long.
+    pub(crate) fn disturb(&self, lasting: Duration) {
+        let mut inner = self.lock();
+        inner.disturbed_until = inner.disturbed_until.max(Instant::now() + lasting);
+    }
+
+    /// Since when no process was kept from the store, nor was away: it may lie in the future.
+    pub(crate) fn undisturbed_since(&self) -> Instant {
+        self.lock().disturbed_until
+    }
+
+    /// From now on nothing is wrong with hosts and the way to them, or again something may be.
+    pub(crate) fn truce(&self, is_truce: bool) {
+        self.lock().truce = is_truce;
+        self.note(|| format!("TRUCE: {is_truce}"));
+    }
+
+    /// Whether hosts and the way to them are well.
+    pub(crate) fn is_truce(&self) -> bool {
+        self.lock().truce
     }
 
     /// From now on nothing fails.

@@ -2,6 +2,7 @@
 //! often each one happened.
 
 use std::fmt;
+use std::time::Duration;
 
 /// A row of the table of faults, as far as a history can make it; the rest is for real processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +15,7 @@ pub(crate) enum Row {
     LostCommit,
     NoSpace,
     StoreReplaced,
+    StoreRestored,
     AgentAnswers,
     LostRequest,
     LateRequest,
@@ -50,6 +52,7 @@ pub(crate) enum Fault {
     LandLate,
     NoSpace,
     OtherCluster,
+    StoreRestored,
     AgentHangs,
     AnswerSlow,
     ServerError,
@@ -95,7 +98,7 @@ pub(crate) enum Fault {
 
 impl Row {
     /// Every row that a history can make.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Crash,
         Self::OldViews,
         Self::StreamTrouble,
@@ -104,6 +107,7 @@ impl Row {
         Self::LostCommit,
         Self::NoSpace,
         Self::StoreReplaced,
+        Self::StoreRestored,
         Self::AgentAnswers,
         Self::LostRequest,
         Self::LateRequest,
@@ -126,6 +130,7 @@ impl Row {
             Self::LostCommit => "a commit whose answer is lost",
             Self::NoSpace => "no space",
             Self::StoreReplaced => "another cluster behind the same address",
+            Self::StoreRestored => "the store restored from an older snapshot",
             Self::AgentAnswers => "agent slow, hanging, 5xx, truncated, enormous, redirect",
             Self::LostRequest => "request or answer lost; job unknown, endless, failed",
             Self::LateRequest => "request late (up to 60 s) or twice",
@@ -141,7 +146,7 @@ impl Row {
 
 impl Fault {
     /// Every fault, in the order of the rows.
-    pub(crate) const ALL: [Self; 63] = [
+    pub(crate) const ALL: [Self; 64] = [
         Self::Crash,
         Self::StaleRead,
         Self::EventsDoubled,
@@ -164,6 +169,7 @@ impl Fault {
         Self::LandLate,
         Self::NoSpace,
         Self::OtherCluster,
+        Self::StoreRestored,
         Self::AgentHangs,
         Self::AnswerSlow,
         Self::ServerError,
@@ -227,6 +233,7 @@ impl Fault {
             Self::FailBefore | Self::FailAfter | Self::Lose | Self::LandLate => Row::LostCommit,
             Self::NoSpace => Row::NoSpace,
             Self::OtherCluster => Row::StoreReplaced,
+            Self::StoreRestored => Row::StoreRestored,
             Self::AgentHangs
             | Self::AnswerSlow
             | Self::ServerError
@@ -263,6 +270,40 @@ impl Fault {
             }
             Self::MassDeletion => Row::MassDeletion,
             Self::ToldToStop => Row::OrderlyEnd,
+        }
+    }
+}
+
+/// What is cut, stopped or down is so for no longer than this.
+const LONGEST: Duration = Duration::from_secs(41);
+/// An operation that fails is over, and tried again, within this time.
+const RETRIED: Duration = Duration::from_secs(20);
+
+impl Fault {
+    /// For how long it may keep a process from leading; `None` if it does not.
+    pub(crate) fn disturbs_processes(self) -> Option<Duration> {
+        match self {
+            Self::Frozen | Self::FrozenAtAgent => Some(LONGEST),
+            _ => match self.row() {
+                Row::Crash
+                | Row::StreamTrouble
+                | Row::StoreLost
+                | Row::NoSpace
+                | Row::OrderlyEnd => Some(LONGEST),
+                Row::OldViews
+                | Row::PausedLeader
+                | Row::LostCommit
+                | Row::StoreReplaced
+                | Row::StoreRestored => Some(RETRIED),
+                Row::AgentAnswers
+                | Row::LostRequest
+                | Row::LateRequest
+                | Row::HostForgets
+                | Row::CutOff
+                | Row::ClockJump
+                | Row::BadDocuments
+                | Row::MassDeletion => None,
+            },
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::judge::Judge;
 use crate::machine::Machine;
 use crate::network::{LATEST, Network};
 use crate::profile::Profile;
-use crate::replica::Replica;
+use crate::replica::{LONGEST_DOWN, Replica};
 use crate::script::{User, put};
 use crate::weather::Weather;
 
@@ -99,11 +99,13 @@ async fn run(plan: &Plan) -> Ended {
     user.begin().await;
     let machines: Vec<_> =
         (1..=HOSTS).map(|number| Machine::start(number, &shop, &network, clock, &tasks)).collect();
+    let turns = if course.profile.is_narrow { 1 } else { Settings::default().requests_per_agent };
     let replicas: Vec<_> = NAMES[..course.profile.replicas]
         .iter()
         .map(|name| {
             let (shop, network) = (Arc::clone(&shop), Arc::clone(&network));
-            Replica::new(name, shop, network, WallClock::new(clock), settings.clone())
+            let settings = Settings { requests_per_agent: turns, ..settings.clone() };
+            Replica::new(name, shop, network, WallClock::new(clock), settings)
         })
         .collect();
     for replica in &replicas {
@@ -118,6 +120,9 @@ async fn run(plan: &Plan) -> Ended {
     tasks.spawn("weather", weather().blow());
     if course.profile.store.is_replaced {
         tasks.spawn("replacement", weather().replace_store());
+    }
+    if course.profile.store.is_restored {
+        tasks.spawn("restoration", weather().restore_store());
     }
     user.wish(course.between(STORM.0, STORM.1)).await;
     course.calm();
@@ -200,6 +205,7 @@ async fn start_cold(
 ) -> Vec<(Option<GuestId>, String)> {
     course.note(|| "COLD START".to_owned());
     let before = judge.effects();
+    course.disturb(LONGEST_DOWN);
     for life in replicas.iter().filter_map(|replica| replica.life()) {
         life.kill();
     }

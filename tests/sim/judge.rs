@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use lochness_agent::server::{Compat, Effect, EffectKind, Host, StateWords};
 use lochness_api::document::{DesiredState, Guest};
-use lochness_api::status::{ConditionStatus, GuestStatus, Phase, Reason};
+use lochness_api::status::{GuestStatus, HypervisorStatus, Phase, Reason};
 use lochness_api::{Digest, Document as _, GuestId, HypervisorId, Key};
-use lochness_kv::{Event, MemoryKv};
+use lochness_kv::MemoryKv;
 use lochness_runtime::clock::{Clock as _, PausedClock};
 use tokio::time::Instant;
 
@@ -20,7 +20,10 @@ use crate::checker::{Checker, HostHistory, Violation, runs};
 use crate::clock::WallClock;
 use crate::course::Course;
 use crate::deletions::Deletions;
+use crate::election::Election;
+use crate::restores::Restores;
 use crate::truths::Truths;
+use crate::words::{is_expiry, is_promised_to_originals, line, reasons, says_why, told, told_key};
 
 /// So many guests' timelines are printed.
 const TIMELINES: usize = 2;
@@ -40,6 +43,8 @@ struct Inner {
     users: BTreeSet<i64>,
     truths: Truths,
     deletions: Deletions,
+    election: Election,
+    restores: Restores,
     /// Guests that may wait for ever, as somebody wished what cannot be.
     excused: BTreeSet<GuestId>,
     found: Vec<(Option<GuestId>, String)>,
@@ -69,6 +74,8 @@ impl Judge {
             users: BTreeSet::new(),
             truths: Truths::default(),
             deletions: Deletions::default(),
+            election: Election::new(),
+            restores: Restores::default(),
             excused: BTreeSet::new(),
             found: Vec::new(),
             last_write: (Instant::now(), String::new()),
@@ -130,6 +137,7 @@ impl Judge {
                 let effect = Effect { at: watched.clock.truth(effect.at), ..effect };
                 let (host, ordered) = (watched.host.id(), watched.is_ordered());
                 inner.found.extend(inner.truths.take(host, ordered, &effect));
+                inner.found.extend(inner.restores.effect(&effect, &inner.checker));
                 watched.effects.push(effect);
                 happened = true;
             }
@@ -138,6 +146,7 @@ impl Judge {
         if happened {
             inner.check_reservations();
         }
+        let undisturbed = self.course.undisturbed_since();
         while let Some(events) = self.kv.changes(inner.checker.revision() + 1) {
             for event in &events {
                 self.course.note(|| format!("r{} {}", event.revision(), line(event)));
@@ -147,8 +156,36 @@ impl Judge {
             }
             inner.checker.take(&events, seen);
             inner.found.extend(inner.deletions.take(&events, &inner.checker));
+            inner.found.extend(inner.restores.take(&events, &inner.checker, inner.truths.ruled()));
+            let vacant = inner.election.take(&events, undisturbed);
+            inner.found.extend(vacant.map(|what| (None, what)));
             inner.check_reservations();
         }
+        let vacant = inner.election.overdue(undisturbed);
+        inner.found.extend(vacant.map(|what| (None, what)));
+    }
+
+    /// Somebody takes a snapshot of the store now.
+    pub(crate) fn keep(&self) {
+        self.catch_up();
+        let mut inner = self.lock();
+        let kept = inner.checker.keep();
+        inner.restores.keep(kept);
+    }
+
+    /// The store went back to the snapshot, and has been judged until then.
+    pub(crate) fn goes_back(&self) {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let so_far = inner.violations();
+        inner.found.extend(so_far);
+        let effects = inner.hosts.iter().flat_map(|watched| &watched.effects);
+        let known: BTreeSet<_> = effects.filter_map(|effect| effect.guest).collect();
+        let there = known.into_iter().filter(|guest| inner.is_anywhere(*guest)).collect();
+        let running = inner.truths.addresses();
+        let revision = inner.restores.go_back(&mut inner.checker, &there, running);
+        inner.users.retain(|of_users| *of_users <= revision);
+        inner.election.begins_anew(inner.checker.value(&Key::Leader).is_some());
     }
 
     /// Looks at the store as it is now.
@@ -195,20 +232,20 @@ impl Judge {
         let inner = self.lock();
         let guests = inner.checker.guests().into_iter();
         let amiss = guests.filter_map(|id| Some((Some(id), inner.amiss(id)?)));
-        amiss.collect()
+        amiss.chain(inner.unreported()).collect()
     }
 
     /// Everything that was wrong, with the timelines of the guests concerned; `unmet` is what the end should have brought.
     pub(crate) fn verdict(&self, unmet: Vec<(Option<GuestId>, String)>) -> Option<String> {
         let mut inner = self.lock();
         let histories = inner.histories();
-        let users = inner.users.clone();
         let mut all = std::mem::take(&mut inner.found);
-        let violations = inner.checker.violations(&histories, |revision| users.contains(&revision));
-        let is_ours = |it: &Violation| it.unless_ours && users.contains(&it.revision);
+        for violation in inner.violations() {
+            if !all.contains(&violation) {
+                all.push(violation);
+            }
+        }
         let unordered = inner.truths.unordered().clone();
-        let told = |it: Violation| (it.guest, format!("r{}: {}", it.revision, it.what));
-        all.extend(violations.into_iter().filter(|it| !is_ours(it)).map(told));
         let forgotten = inner.truths.forgotten().clone();
         all.retain(|(guest, what)| {
             let is_in = |guests: &BTreeSet<GuestId>| guest.is_some_and(|it| guests.contains(&it));
@@ -234,6 +271,15 @@ impl Judge {
 }
 
 impl Inner {
+    /// What was wrong with the revisions since the store began, or went back, and with the hosts' histories.
+    fn violations(&self) -> Vec<(Option<GuestId>, String)> {
+        let is_users = |revision: i64| self.users.contains(&revision);
+        let violations = self.checker.violations(&self.histories(), is_users);
+        let is_ours = |it: &Violation| it.unless_ours && is_users(it.revision);
+        let told = |it: Violation| (it.guest, format!("r{}: {}", it.revision, it.what));
+        violations.into_iter().filter(|it| !is_ours(it)).map(told).collect()
+    }
+
     fn histories(&self) -> Vec<HostHistory> {
         let of = |watched: &Watched| HostHistory {
             host: watched.host.id(),
@@ -247,7 +293,7 @@ impl Inner {
     fn check_reservations(&mut self) {
         let mut found = Vec::new();
         for (guest, ip) in self.truths.addresses() {
-            if !self.checker.reserves(ip, guest) {
+            if !self.checker.reserves(ip, guest) && !self.restores.excuses(guest, ip) {
                 let holder = self.checker.reserved_for(ip);
                 let what = format!("S3: {guest} runs with {ip}, which is reserved for {holder:?}");
                 found.push((Some(guest), what));
@@ -313,6 +359,26 @@ impl Inner {
         guest.mac.is_some_and(|mac| self.checker.guests().into_iter().any(|it| has(it, mac)))
     }
 
+    /// L6: what runs and nobody declared is told in its host's status.
+    fn unreported(&self) -> Vec<(Option<GuestId>, String)> {
+        let strangers = self.restores.strangers();
+        let mut found = Vec::new();
+        for watched in &self.hosts {
+            let here = strangers.iter().filter(|guest| runs(&watched.effects, **guest)).count();
+            let status = self.checker.value(&Key::HypervisorStatus(watched.host.id()));
+            let status = status.and_then(|it| serde_json::from_slice::<HypervisorStatus>(it).ok());
+            let told = status.map_or(0, |status| status.undeclared);
+            if usize::try_from(told).unwrap_or(0) < here {
+                let name = watched.host.name();
+                let what = format!(
+                    "L6: {name} runs {here} guests that nobody declared and tells of {told}"
+                );
+                found.push((None, what));
+            }
+        }
+        found
+    }
+
     /// Whether a host has a record of the guest.
     fn is_anywhere(&self, id: GuestId) -> bool {
         self.hosts.iter().any(|watched| {
@@ -325,53 +391,5 @@ impl Inner {
                 },
             )
         })
-    }
-}
-
-/// Keys that hang on leases go by themselves: what frees an address at the end of its quarantine is no write.
-fn is_expiry(event: &Event) -> bool {
-    let key = String::from_utf8_lossy(event.key());
-    matches!(event, Event::Delete { .. })
-        && (key.contains("/addresses/") || key.contains("/events/"))
-}
-
-/// S2, S3 and S5 are promised for agents that know orders, and so is that a guest is made once.
-fn is_promised_to_originals(what: &str) -> bool {
-    !["S1", "S2", "S3", "S5", "L2"].iter().any(|rule| what.contains(&format!("{rule}: ")))
-}
-
-/// L3: what is not done is on its way, or says why not.
-fn says_why(status: &GuestStatus) -> bool {
-    let says = |it: &lochness_api::status::Condition| {
-        it.status == ConditionStatus::False && !it.message.is_empty()
-    };
-    status.conditions.iter().any(says)
-}
-
-fn reasons(status: &GuestStatus) -> String {
-    let told = status
-        .conditions
-        .iter()
-        .map(|it| format!("{}={}({}) {}", it.kind, it.status, it.reason, it.message));
-    told.collect::<Vec<_>>().join("; ")
-}
-
-fn told_key(event: &Event) -> String {
-    let key = String::from_utf8_lossy(event.key());
-    let verb = if matches!(event, Event::Put(_)) { "put" } else { "del" };
-    format!("r{} {verb} {key}", event.revision())
-}
-
-fn told(host: &Host, effect: &Effect) -> String {
-    let guest = effect.guest.map(|guest| guest.to_string()).unwrap_or_default();
-    let order = effect.order.map(|order| order.to_string()).unwrap_or_default();
-    format!("{} {:?} {guest} {order}", host.name(), effect.kind)
-}
-
-fn line(event: &Event) -> String {
-    let key = String::from_utf8_lossy(event.key());
-    match event {
-        Event::Put(kv) => format!("put {key} {}", String::from_utf8_lossy(&kv.value)),
-        Event::Delete { .. } => format!("del {key}"),
     }
 }

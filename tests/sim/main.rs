@@ -23,10 +23,12 @@ mod clock;
 mod cores;
 mod course;
 mod deletions;
+mod election;
 mod faults;
 mod history;
 mod hunt;
 mod judge;
+mod load;
 mod machine;
 mod mutants;
 mod network;
@@ -36,11 +38,14 @@ mod regress;
 mod repeated;
 mod replica;
 mod report;
+mod restoration;
+mod restores;
 mod script;
 mod sweep;
 mod truths;
 mod weather;
 mod wishes;
+mod words;
 
 use std::process::Command;
 

@@ -92,6 +92,11 @@ impl Network {
         self.change(authority, |place| place.dark = Some(Instant::now() + lasting));
     }
 
+    /// Everybody reaches this host, and hears it.
+    pub(crate) fn clear(&self, authority: &str) {
+        self.change(authority, |place| (place.dark, place.deaf) = (None, None));
+    }
+
     /// Nobody hears this host for so long; it hears everybody.
     pub(crate) fn deafen(&self, authority: &str, lasting: Duration) {
         self.change(authority, |place| place.deaf = Some(Instant::now() + lasting));
@@ -113,6 +118,9 @@ impl Network {
 
     fn fate(&self, request: &Request<Bytes>, authority: &str) -> Fate {
         let (course, profile) = (&self.course, &self.course.profile.network);
+        if course.is_truce() {
+            return Fate::Arrives;
+        }
         let strikes = |class, permille| course.faults(class, permille, || told(request));
         let latest = if self.at(authority, is_ordered) { LATEST } else { LATEST_UNORDERED };
         if strikes(Fault::RequestLost, profile.request_lost) {
@@ -259,6 +267,16 @@ async fn answer(receiver: oneshot::Receiver<Answer>) -> Answer {
 impl Transport for Wire {
     async fn round_trip(&self, request: Request<Bytes>, patience: Duration) -> Answer {
         let mutates = request.method() != Method::GET;
+        let (_under_way, wrong) = self.life.load.asks(&request);
+        if let Some(wrong) = wrong {
+            self.network.judge.wrong(format!("{wrong} of {}", self.life.name));
+        }
+        if mutates && self.life.holds() {
+            let what = told(&request);
+            self.network
+                .judge
+                .wrong(format!("HOLD: {} asks {what} while it holds", self.life.name));
+        }
         if mutates {
             self.life.may_freeze(&self.network.tasks).await;
         }

@@ -19,6 +19,8 @@ pub(crate) struct Profile {
     /// These hosts speak the original's protocol, with these words: bit n is host n.
     pub(crate) originals: u64,
     pub(crate) words: StateWords,
+    /// One agent gets one request at a time.
+    pub(crate) is_narrow: bool,
 }
 
 /// What the store and the way to it do.
@@ -39,6 +41,8 @@ pub(crate) struct StoreFaults {
     pub(crate) no_space: u32,
     /// Messages of a watch are cut into pieces of so many bytes; 0 is not at all.
     pub(crate) fragment_bytes: u32,
+    /// In the middle the store goes back to an earlier snapshot, until a person accepts it.
+    pub(crate) is_restored: bool,
     /// In the middle another cluster with the same contents answers, until a person accepts it.
     pub(crate) is_replaced: bool,
 }
@@ -133,6 +137,26 @@ impl Profile {
             replicas: chance.random_range(2..=3),
             originals,
             words: words[chance.random_range(0..words.len())],
+            is_narrow: false,
+        }
+    }
+
+    /// What is drawn by a chance of its own: so a history without it is the one that it always was.
+    pub(crate) fn drawn_apart(self, chance: &mut SmallRng) -> Self {
+        let profile = if chance.random_bool(0.07) { self.restored() } else { self };
+        Self { is_narrow: chance.random_bool(0.1), ..profile }
+    }
+
+    /// The store goes back. What is on its way to a host for long could not be told from what was never written down, and
+    /// the original's agents cannot say that they know better: neither is then.
+    pub(crate) fn restored(self) -> Self {
+        Self {
+            store: StoreFaults { is_restored: true, is_replaced: false, ..self.store },
+            network: NetworkFaults { late: 0, twice: 0, ..self.network },
+            process: ProcessFaults { frozen: 0, frozen_at_agent: 0, agents_cut: 0, ..self.process },
+            user: Wildness { mass_deletion: false, ..self.user },
+            originals: 0,
+            ..self
         }
     }
 }
@@ -154,6 +178,7 @@ impl StoreFaults {
             down: seldom(chance, 30),
             no_space: seldom(chance, 30),
             fragment_bytes: seldom(chance, 4_000),
+            is_restored: false,
             is_replaced: chance.random_bool(0.06),
         }
     }

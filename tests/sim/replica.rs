@@ -1,11 +1,12 @@
 //! One replica of the operator: it starts, crashes at a step that was drawn, and starts again.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lochness_api::Prefix;
-use lochness_controllers::loops::Operator;
+use lochness_controllers::loops::{Health, Operator};
 use lochness_controllers::settings::Settings;
+use lochness_controllers::world::Connection;
 use lochness_kv::LeaseId;
 use lochness_runtime::metrics::Metrics;
 use lochness_runtime::tasks::Tasks;
@@ -17,14 +18,17 @@ use crate::clock::WallClock;
 use crate::course::Course;
 use crate::faults::Fault;
 use crate::judge::Judge;
+use crate::load::Load;
 use crate::network::{Network, Wire};
 use crate::points::{Fate, Points};
 use crate::repeated::Repeated;
 
 /// A crashed process is back within this time.
-const LONGEST_DOWN: Duration = Duration::from_secs(20);
+pub(crate) const LONGEST_DOWN: Duration = Duration::from_secs(20);
 /// A process that is stopped goes on within this time: often after its lease.
 const LONGEST_FREEZE: Duration = Duration::from_secs(40);
+/// As many hosts as may be taken to be at one address.
+const HOSTS: usize = 3;
 const SHORTEST_FREEZE: Duration = Duration::from_millis(500);
 
 /// One life of a process.
@@ -39,6 +43,11 @@ pub(crate) struct Life {
     ended: Notify,
     stopped: Notify,
     steps: Mutex<Steps>,
+    /// What it has under way.
+    pub(crate) load: Arc<Load>,
+    /// What it shows of itself.
+    health: OnceLock<Health>,
+    metrics: Metrics,
 }
 
 #[derive(Default)]
@@ -53,7 +62,10 @@ struct Steps {
 }
 
 impl Life {
-    fn new(name: &'static str, shop: &Shop, outside: &Tasks, last: Option<u64>) -> Arc<Self> {
+    fn new(replica: &Replica, last: Option<u64>) -> Arc<Self> {
+        let (name, shop, outside) = (replica.name, &replica.shop, &replica.network.tasks);
+        let hosts = if shop.course.profile.host.edited > 0 { HOSTS } else { 1 };
+        let load = Load::new(replica.settings.requests_per_agent, hosts);
         let steps = Mutex::new(Steps { last, ..Steps::default() });
         Arc::new(Self {
             name,
@@ -65,7 +77,21 @@ impl Life {
             ended: Notify::new(),
             stopped: Notify::new(),
             steps,
+            load,
+            health: OnceLock::new(),
+            metrics: Metrics::new(),
         })
+    }
+
+    /// Whether it keeps its hands off, since the store is not the one that it knew.
+    pub(crate) fn holds(&self) -> bool {
+        let connection = self.health.get().map(Health::connection);
+        matches!(connection, Some(Connection::Replaced(_)))
+    }
+
+    /// What it shows to Prometheus now, as a text.
+    pub(crate) fn metrics(&self) -> String {
+        format!("{:?}", self.metrics.registry.gather())
     }
 
     fn steps(&self) -> MutexGuard<'_, Steps> {
@@ -207,10 +233,12 @@ impl Replica {
         loop {
             let within = course.profile.process.crash_within;
             let last = (within > 0).then(|| course.below(within) + 1);
-            let life = Life::new(self.name, &self.shop, &self.network.tasks, last);
+            let life = Life::new(&self, last);
             course.note(|| format!("{} starts", self.name));
             self.set_life(Some(Arc::clone(&life)));
-            self.operator(&life).start(&life.tasks);
+            let health = self.operator(&life).start(&life.tasks);
+            // A life begins once.
+            let _first = life.health.set(health);
             tokio::select! {
                 biased;
                 () = life.ended.notified() => {}
@@ -244,7 +272,7 @@ impl Replica {
                 seed: self.shop.course.below(1 << 32),
                 ..self.settings.clone()
             }),
-            metrics: Metrics::new(),
+            metrics: life.metrics.clone(),
         }
     }
 }

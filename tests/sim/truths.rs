@@ -87,6 +87,11 @@ impl Truths {
         self.orders.retain(|(at, _), _| *at != host);
     }
 
+    /// The highest number of a ruleset in force on any host.
+    pub(crate) fn ruled(&self) -> Option<Order> {
+        self.rulesets.values().max().copied()
+    }
+
     /// Who runs with which address now.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (GuestId, IpAddr)> {
         self.running.iter().flat_map(|((guest, _), ips)| ips.iter().map(|ip| (*guest, *ip)))

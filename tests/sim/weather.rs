@@ -149,7 +149,7 @@ impl Weather {
 }
 
 /// Whether the cluster's status asks a person to look at the store.
-fn is_held(checker: &Checker) -> bool {
+pub(crate) fn is_held(checker: &Checker) -> bool {
     let status = checker.value(&Key::ClusterStatus);
     let status = status.and_then(|it| serde_json::from_slice::<ClusterStatus>(it).ok());
     status.is_some_and(|status| {

@@ -116,6 +116,11 @@ impl Stage {
                 self.judge.wrong(format!("S15: {key} holds what a user keeps in a document"));
             }
         }
+        for life in self.replicas.iter().filter_map(|replica| replica.life()) {
+            if life.metrics().contains(SECRET) {
+                self.judge.wrong("S15: a metric holds what a user keeps in a document".to_owned());
+            }
+        }
     }
 
     /// Everything of it ends.
@@ -268,7 +273,7 @@ impl Stage {
 
 fn first_document(number: u64) -> Value {
     let mut document = json!({ "type": "kvm", "flavor": FLAVOR, "network": NETWORK,
-        "metadata": { "user_data": SECRET } });
+        "metadata": { "user_data": SECRET, "ssh_keys": SECRET } });
     if number.is_multiple_of(2) {
         document["fwgroup"] = json!(FWGROUP);
     }

@@ -28,6 +28,7 @@ pub(super) struct Change {
 }
 
 /// The store at one revision.
+#[derive(Clone)]
 pub(super) struct View {
     prefix: Prefix,
     pub(super) keys: BTreeMap<Key, Stored>,

@@ -1,0 +1,97 @@
+//! Somebody restores the store from an earlier snapshot, and a person accepts it when the operator asks for that.
+
+use std::time::Duration;
+
+use lochness_agent::server::Event;
+use lochness_api::status::{Condition, Reason};
+use lochness_api::{GuestId, HypervisorId, Key};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::checker::Checker;
+use crate::client::Shop;
+use crate::faults::Fault;
+use crate::script::put;
+use crate::weather::{Weather, is_held};
+
+/// The snapshot is taken at this time of the history.
+const SNAPSHOT: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(40));
+/// So much of the history is lost.
+const LOST: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(50));
+/// The store is away for so long meanwhile: its members are stopped, and begin anew.
+const AWAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(25));
+/// A person looks at a store that is held for so long.
+const REFLECTION: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(20));
+/// How often they look whether it is.
+const LOOK: Duration = Duration::from_secs(3);
+
+impl Weather {
+    /// Lets the store go back, once. From then until somebody has accepted it, hosts and the way to them are well: whoever
+    /// restores a store sees to that, since what nobody can ask cannot say that it knows better.
+    pub(crate) async fn restore_store(self) {
+        let course = &self.network.course;
+        let shop = &self.replicas[0].shop;
+        sleep(course.between(SNAPSHOT.0, SNAPSHOT.1)).await;
+        shop.judge.keep();
+        let snapshot = shop.kv.snapshot();
+        sleep(course.between(LOST.0, LOST.1)).await;
+        if !course.is_stormy() {
+            return;
+        }
+        course.truce(true);
+        for machine in &self.machines {
+            self.network.clear(&machine.authority());
+            machine.recovers();
+        }
+        let away = course.between(AWAY.0, AWAY.1);
+        shop.falls(away);
+        shop.kv.cut_watches();
+        sleep(away).await;
+        course.fault(Fault::StoreRestored, || "an earlier snapshot".to_owned());
+        shop.judge.catch_up();
+        shop.kv.restore(snapshot);
+        shop.judge.goes_back();
+        self.accept_when_held().await;
+    }
+
+    /// A person accepts the store whenever the cluster's status asks for it, and deletes what its own host does not have
+    /// where another one has it.
+    async fn accept_when_held(&self) {
+        let shop = &self.replicas[0].shop;
+        for time in 1.. {
+            loop {
+                sleep(LOOK).await;
+                shop.judge.catch_up();
+                if shop.judge.look(is_held) {
+                    break;
+                }
+                self.delete_doubles(shop);
+            }
+            sleep(shop.course.between(REFLECTION.0, REFLECTION.1)).await;
+            let word = format!("as it is, for the {time}. time");
+            put(shop, &Key::Config("accept_store".to_owned()), &json!(word)).await;
+            shop.course.truce(false);
+        }
+    }
+
+    fn delete_doubles(&self, shop: &Shop) {
+        for (guest, host) in shop.judge.look(in_conflict) {
+            for machine in self.machines.iter().filter(|machine| machine.host.id() != host) {
+                machine.happen(Event::StopGuest(guest));
+                machine.loses_guests([guest]);
+            }
+        }
+        shop.judge.catch_up();
+    }
+}
+
+/// Guests of which their status says that another host has them, and the hosts that they should be on.
+fn in_conflict(checker: &Checker) -> Vec<(GuestId, HypervisorId)> {
+    let of = |guest: GuestId| {
+        let status = checker.status(guest)?;
+        let is_told = |it: &Condition| it.reason == Reason::AdoptionConflict;
+        let host = status.placement.as_ref()?.hypervisor;
+        status.conditions.iter().any(is_told).then_some((guest, host))
+    };
+    checker.guests().into_iter().filter_map(of).collect()
+}
