@@ -7,6 +7,7 @@ use lochness_agent::wire::Order;
 use lochness_api::Prefix;
 use lochness_api::keys::Key;
 use lochness_kv::{LeaseId, Op};
+use lochness_mutant::Mutant;
 use lochness_runtime::clock::Clock;
 use lochness_runtime::committer::Commit;
 use lochness_runtime::controller::ReconcileError;
@@ -100,7 +101,9 @@ impl Context {
 
     /// Why nothing may be placed, torn down or sent to any agent now, if so.
     pub fn hold(&self, world: &World) -> Option<Hold> {
-        if let Connection::Replaced(what) = self.world.connection() {
+        if let Connection::Replaced(what) = self.world.connection()
+            && !lochness_mutant::is(Mutant::HoldIgnored)
+        {
             return Some(Hold::StoreReplaced(what));
         }
         world.config().pause.then_some(Hold::Paused)

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lochness_api::Kind;
 use lochness_api::document::Resources;
 use lochness_api::status::Phase;
+use lochness_mutant::Mutant;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
@@ -171,6 +172,13 @@ impl Families {
         let mut count = |kind, has_document: bool| {
             *objects.entry(kind).or_default() += u64::from(has_document);
         };
+        if lochness_mutant::is(Mutant::SecretInMetric) {
+            for guest in world.outlines().filter_map(|(id, _)| world.guest(id)) {
+                let secrets =
+                    guest.understood().map(|document| format!("{:?}", document.metadata.0));
+                set(&self.objects, &[&secrets.unwrap_or_default()], 1.0);
+            }
+        }
         for (_, guest) in world.outlines() {
             count(Kind::Guest, guest.is_declared());
         }

@@ -1,11 +1,11 @@
 //! The conditions of a placed guest: every word that its status says to people is chosen here.
 
 use jiff::Timestamp;
-use lochness_api::Invalid;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{
     Condition, ConditionStatus, ConditionType, GuestStatus, Reason, set_condition,
 };
+use lochness_api::{HypervisorId, Invalid};
 
 use crate::firewall::rules::ClosedGroup;
 use crate::job::plan::Waiting;
@@ -49,6 +49,15 @@ impl<'a> Conditions<'a> {
 
     pub(super) fn unknown(&mut self, reason: Reason, message: impl Into<String>) {
         self.set(ConditionType::Ready, ConditionStatus::Unknown, reason, message);
+        self.remove(ConditionType::Progressing);
+    }
+
+    /// Another host than its own has it, as after a store that went back to before it was placed there.
+    pub(super) fn elsewhere(&mut self, host: HypervisorId) {
+        let message = format!(
+            "hypervisor {host} lists it: it is not made a second time here; delete it there, or put this status right"
+        );
+        self.not_ready(Reason::AdoptionConflict, message);
         self.remove(ConditionType::Progressing);
     }
 

@@ -6,6 +6,7 @@ use lochness_agent::wire::Power;
 use lochness_api::document::{DesiredState, Guest, RestartPolicy};
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{ConditionType, GuestStatus, Phase, Reason};
+use lochness_mutant::Mutant;
 
 use super::conditions::{Conditions, reason_of};
 use super::plan::{Closing, Input, NextJob, Plan, Sight, answered};
@@ -45,6 +46,11 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
         }
         Sight::Absent => {
             status.agent_state = None;
+            if let Some(host) = input.elsewhere {
+                status.phase = Phase::Unknown;
+                Conditions::of(&mut status, input.now).elsewhere(host);
+                return Plan::write(status);
+            }
             return start(input, status, last, JobAction::Create);
         }
         Sight::Listed { power, word } => (power, word),
@@ -172,7 +178,10 @@ fn want(input: &Input<'_>, document: &Guest, power: Power, last: Option<&Job>) -
             Want::Job(JobAction::Create)
         }
         (DesiredState::Running, Power::Down { crashed }) => {
-            if restarts(document.restart, crashed) || stopped_on_purpose(input.status, last) {
+            if lochness_mutant::is(Mutant::DriftIgnored) {
+                Want::Nothing(Phase::Running, Reason::Running)
+            } else if restarts(document.restart, crashed) || stopped_on_purpose(input.status, last)
+            {
                 Want::Job(JobAction::Start)
             } else {
                 Want::LeftStopped

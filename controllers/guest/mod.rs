@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use lochness_api::job::{Job, JobStatus};
 use lochness_api::keys::Key;
 use lochness_api::status::{GuestStatus, Phase, Placement};
-use lochness_api::{GuestId, JobId, Kind};
+use lochness_api::{GuestId, HypervisorId, JobId, Kind};
 use lochness_kv::{Compare, Op};
 use lochness_mutant::Mutant;
 use lochness_runtime::committer::Commit;
@@ -42,7 +42,7 @@ use crate::firewall::rules::closed_group;
 use crate::job::plan::gate;
 use crate::pace::{Pace, Turn};
 use crate::placement::random_job_id;
-use crate::reports::{Contact, HostReport};
+use crate::reports::{Contact, HostReport, Inner};
 use crate::world::{GuestEntry, HostEntry, Stored, World};
 
 /// The guest loop.
@@ -103,6 +103,7 @@ impl GuestReconciler {
             job,
             outcome: outcome.as_ref(),
             sight: self.sight(&world, report, id, placement),
+            elsewhere: elsewhere(&world, &reports, id, placement),
             sight_is_fresh: asked_at.is_some_and(|at| self.context.outcomes.is_fresh(id, at)),
             agent: AgentAbilities::of(report),
             teardown: self.teardown_permit(&world, entry),
@@ -222,9 +223,13 @@ impl GuestReconciler {
         }
         self.close(step, close.as_ref(), &mut commit).await?;
         if let Some(next) = next {
-            let id = self.random_job_id();
+            let again = lochness_mutant::is(Mutant::JobReused) && next.attempt > 0;
+            let former = step.job.as_ref().filter(|_| again).map(|(job, _)| job.id);
+            let id = former.unwrap_or_else(|| self.random_job_id());
             let key = self.context.key(&Key::Job(id));
-            commit.compares.push(Compare::absent(key.clone()));
+            if former.is_none() {
+                commit.compares.push(Compare::absent(key.clone()));
+            }
             commit.writes.push(Op::put(key, json(&new_job(step, id, next))));
             if !lochness_mutant::is(Mutant::JobUnnamed) {
                 status.job = Some(id);
@@ -366,6 +371,18 @@ fn new_job(step: &Step, id: JobId, next: NextJob) -> Job {
         started_at: None,
         finished_at: None,
     }
+}
+
+/// Another host that has the guest by its last list, unless that host was known to be fenced when the guest left it.
+fn elsewhere(
+    world: &World,
+    reports: &Inner,
+    id: GuestId,
+    placement: &Placement,
+) -> Option<HypervisorId> {
+    let is_stale = |host| world.host(host).is_some_and(|host| host.stale.contains_key(&id));
+    let hosts = reports.hosts_of(id).iter().copied();
+    hosts.filter(|host| *host != placement.hypervisor).find(|host| !is_stale(*host))
 }
 
 /// Who paused the guest, its host or the cluster.

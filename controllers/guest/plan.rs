@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_agent::wire::{CAPABILITY_SUSPEND, Power};
+use lochness_api::HypervisorId;
 use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Placement, Reason};
@@ -55,6 +56,8 @@ pub(super) struct Input<'a> {
     /// How that job ended, if that is not in the store yet.
     pub(super) outcome: Option<&'a JobOutcome>,
     pub(super) sight: Sight<'a>,
+    /// Another host that has the guest.
+    pub(super) elsewhere: Option<HypervisorId>,
     /// Whether the list behind `sight` was asked for after the newest job ended: only then it may start another.
     pub(super) sight_is_fresh: bool,
     /// Whether the agent refuses what is old; whether it can suspend and resume.

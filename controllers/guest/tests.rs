@@ -36,6 +36,7 @@ struct Case {
     outcome: Option<Result<(), String>>,
     state: Option<&'static str>,
     host_silent: bool,
+    elsewhere: Option<HypervisorId>,
     fresh: bool,
     order: bool,
     teardown: TeardownPermit,
@@ -61,6 +62,7 @@ impl Default for Case {
             outcome: None,
             state: Some("running"),
             host_silent: false,
+            elsewhere: None,
             fresh: true,
             order: true,
             teardown: TeardownPermit::Granted,
@@ -115,6 +117,7 @@ impl Case {
                 (false, None) => Sight::Absent,
                 (false, Some(word)) => Sight::Listed { power: GuestState::of(word).power(), word },
             },
+            elsewhere: self.elsewhere,
             sight_is_fresh: self.fresh,
             agent: AgentAbilities { order: self.order, suspend: true },
             teardown: self.teardown,
@@ -185,6 +188,19 @@ fn condition(status: &GuestStatus, kind: ConditionType) -> (ConditionStatus, Rea
     let found = status.conditions.iter().find(|condition| condition.kind == kind);
     let found = found.unwrap_or_else(|| panic!("no {kind} in {status:?}"));
     (found.status, found.reason, &found.message)
+}
+
+#[test]
+fn a_guest_that_another_host_lists_is_not_made_a_second_time() {
+    let absent = || Case { state: None, ..Case::default() };
+    assert_eq!(next(&absent().plan()), Some((JobAction::Create, 0)));
+    let plan = Case { elsewhere: Some(id(11)), ..absent() }.plan();
+    assert_eq!(next(&plan), None);
+    let status = written(&plan);
+    assert_eq!(status.phase, Phase::Unknown);
+    let (ready, reason, message) = condition(status, ConditionType::Ready);
+    assert_eq!((ready, reason), (ConditionStatus::False, Reason::AdoptionConflict));
+    assert!(message.contains(&id::<HypervisorId>(11).to_string()), "{message}");
 }
 
 #[test]

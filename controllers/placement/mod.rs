@@ -195,10 +195,15 @@ impl PlacementReconciler {
             finished_at: None,
         };
         let mut commit = self.write_status(id, entry, &status);
-        if !lochness_mutant::is(Mutant::AddressUnchecked) {
+        let blind = lochness_mutant::is(Mutant::AddressUnchecked)
+            || lochness_mutant::is(Mutant::AddressUncompared);
+        if !blind {
             commit.compares.push(Compare::ModRevision(address.clone().into(), reserved));
         }
-        commit.compares.extend([Compare::absent(index.clone()), Compare::absent(job_key.clone())]);
+        if !lochness_mutant::is(Mutant::IndexUncompared) {
+            commit.compares.push(Compare::absent(index.clone()));
+        }
+        commit.compares.push(Compare::absent(job_key.clone()));
         commit.writes.extend([
             Op::put(address, id.to_string()),
             Op::put(index, id.to_string()),

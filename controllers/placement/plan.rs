@@ -119,6 +119,11 @@ fn usable_document<'a>(
     if let Some(fault) = &declared.invalid {
         return Err(Refusal::Invalid(fault.to_string()));
     }
+    if lochness_mutant::is(Mutant::PoisonDelays)
+        && fleet.world.outlines().any(|(_, guest)| guest.is_invalid())
+    {
+        return Err(Refusal::Claimed);
+    }
     if lochness_mutant::is(Mutant::MalformedSpreads) {
         let mut all = fleet.world.outlines().filter(|(_, guest)| guest.is_invalid());
         let other = all.find_map(|(id, _)| fleet.world.guest(id)?.document.as_ref());

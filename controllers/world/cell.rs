@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use lochness_api::status::Reason;
 use lochness_kv::{Event, Header};
+use lochness_mutant::Mutant;
 use lochness_runtime::watcher::{PageReader, StoreChange, ViewSink};
 use tokio::sync::{Notify, watch};
 use tracing::{error, warn};
@@ -152,6 +153,7 @@ impl WorldCell {
     /// Whether nothing may be changed, for this store is not believed to be the one that was there before.
     pub fn is_held(&self) -> bool {
         matches!(self.position.borrow().connection, Connection::Replaced(_))
+            && !lochness_mutant::is(Mutant::HoldIgnored)
     }
 
     /// Holds everything, for this store proves not to be the one that was there before, until somebody accepts it anew.

@@ -39,7 +39,7 @@ const fn catcher(mutant: Mutant, scenario: Scenario, plan: &'static [Strike]) ->
 }
 
 /// One line a mistake, as the hunt prints it.
-const CATCHERS: [Catcher; 25] = [
+const CATCHERS: [Catcher; 34] = [
     catcher(Mutant::PlacesWithoutLook, Scenario::StatusLost, &[]),
     catcher(Mutant::FailedListIsEmpty, Scenario::PlaceLost, &[]),
     catcher(Mutant::AddressUnchecked, Scenario::ManyCreates, &[]),
@@ -65,6 +65,15 @@ const CATCHERS: [Catcher; 25] = [
     catcher(Mutant::SecretLogged, Scenario::Create, &[]),
     catcher(Mutant::SecretInStatus, Scenario::Create, &[]),
     catcher(Mutant::RetriesAtOnce, Scenario::HostLost, &[]),
+    catcher(Mutant::AddressUncompared, Scenario::AddressByHand, &[Strike::Act(1)]),
+    catcher(Mutant::IndexUncompared, Scenario::IndexByHand, &[Strike::Act(1)]),
+    catcher(Mutant::JobReused, Scenario::JobsFail, &[]),
+    catcher(Mutant::SecretInMetric, Scenario::Create, &[]),
+    catcher(Mutant::TwoWorkers, Scenario::Create, &[]),
+    catcher(Mutant::HoldIgnored, Scenario::StoreRestored, &[]),
+    catcher(Mutant::StandsLate, Scenario::Create, &[]),
+    catcher(Mutant::PoisonDelays, Scenario::Poisoned, &[]),
+    catcher(Mutant::DriftIgnored, Scenario::Drifted, &[]),
 ];
 
 /// The rule that a mistake breaks.
@@ -86,6 +95,15 @@ fn rule(mutant: Mutant) -> &'static str {
         Mutant::SilentHostFreed => "S14",
         Mutant::SecretLogged | Mutant::SecretInStatus => "S15",
         Mutant::RetriesAtOnce => "S16",
+        Mutant::AddressUncompared => "S2",
+        Mutant::IndexUncompared => "S13",
+        Mutant::JobReused => "S5",
+        Mutant::SecretInMetric => "S15",
+        Mutant::TwoWorkers => "S16",
+        Mutant::HoldIgnored => "HOLD",
+        Mutant::StandsLate => "L4",
+        Mutant::PoisonDelays => "L5",
+        Mutant::DriftIgnored => "L6",
     }
 }
 

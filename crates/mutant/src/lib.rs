@@ -60,10 +60,28 @@ pub enum Mutant {
     SecretInStatus,
     /// S16: what failed is tried again at once, and again.
     RetriesAtOnce,
+    /// S2: a placement does not compare its address absent.
+    AddressUncompared,
+    /// S13: a placement does not compare its index key absent.
+    IndexUncompared,
+    /// S5: the next attempt is made by the job of the former one.
+    JobReused,
+    /// S15: what a user keeps in a document is the label of a metric.
+    SecretInMetric,
+    /// S16: a key is handed to a second worker while the first one has it.
+    TwoWorkers,
+    /// The store went back in time, and nothing waits for a person.
+    HoldIgnored,
+    /// L4: a candidate waits a minute before it stands.
+    StandsLate,
+    /// L5: nobody is placed while a document is invalid.
+    PoisonDelays,
+    /// L6: a guest that stopped by itself stays so.
+    DriftIgnored,
 }
 
 /// Every mistake.
-pub const ALL: [Mutant; 25] = [
+pub const ALL: [Mutant; 34] = [
     Mutant::PlacesWithoutLook,
     Mutant::FailedListIsEmpty,
     Mutant::AddressUnchecked,
@@ -89,6 +107,15 @@ pub const ALL: [Mutant; 25] = [
     Mutant::SecretLogged,
     Mutant::SecretInStatus,
     Mutant::RetriesAtOnce,
+    Mutant::AddressUncompared,
+    Mutant::IndexUncompared,
+    Mutant::JobReused,
+    Mutant::SecretInMetric,
+    Mutant::TwoWorkers,
+    Mutant::HoldIgnored,
+    Mutant::StandsLate,
+    Mutant::PoisonDelays,
+    Mutant::DriftIgnored,
 ];
 
 #[cfg(not(feature = "switch"))]

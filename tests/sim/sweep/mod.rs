@@ -29,8 +29,8 @@ use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 use plans::{SWEEPS, Sweep, some};
-use scenario::ALL;
 pub(crate) use scenario::Scenario;
+use scenario::{ALL, UNSWEPT};
 pub(crate) use stage::SECRET;
 use stage::Stage;
 
@@ -199,7 +199,7 @@ fn told(plan: &[Strike]) -> String {
 
 /// Every scenario, also what is not swept.
 pub(crate) fn scenarios() -> impl Iterator<Item = Scenario> {
-    ALL.into_iter().chain([Scenario::PlaceLost])
+    ALL.into_iter().chain(UNSWEPT)
 }
 
 /// Does nothing unless it is told: `SIM_PLAN` says what, `SIM_MUTANT` with which mistake.

@@ -2,8 +2,10 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lochness_kv::Kv;
+use lochness_mutant::Mutant;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -51,6 +53,9 @@ impl Elector {
                 () = token.cancelled() => return,
                 vacant = self.campaign.vacancy() => vacant,
             };
+            if lochness_mutant::is(Mutant::StandsLate) {
+                sleep(Duration::from_secs(60)).await;
+            }
             let started = Instant::now();
             // Once begun, a candidacy is not cancelled: a key that was won would stay until its lease ends.
             let stood = match vacant {

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+use lochness_mutant::Mutant;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
@@ -95,7 +96,9 @@ impl<K: Clone + Eq + Hash> State<K> {
 
     fn make_due(&mut self, key: K, now: Instant, cause: Cause) {
         self.promote(now);
-        if let Some(working) = self.working.get_mut(&key) {
+        if let Some(working) = self.working.get_mut(&key)
+            && !lochness_mutant::is(Mutant::TwoWorkers)
+        {
             working.again = Some(now);
             return;
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use lochness_agent::wire::Order;
 use lochness_api::document::{Guest, Resources};
+use lochness_api::job::Job;
 use lochness_api::status::{ClusterStatus, ConditionType, GuestStatus, Phase, Reason};
 use lochness_api::{Document as _, GuestId, HypervisorId, Key};
 
@@ -13,6 +14,9 @@ use super::view::{Change, Stored, View};
 
 /// Cores are promised so often, unless a test's configuration says otherwise; memory and disk once.
 const OVERCOMMIT_CPU: u32 = 4;
+
+/// How the value of an address begins that waits until it may be used again.
+const QUARANTINE: &str = "quarantine:";
 
 /// Who may write a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +58,17 @@ pub(super) fn check(
         if let Some((guest, what)) = spoilt(view, change) {
             wrong(Some(guest), true, what);
         }
+        if let Some(what) = taken_over(change).or_else(|| job_again(change)) {
+            wrong(None, true, what);
+        }
     }
     for (guest, former) in before {
         if let Some(what) = status_moved(view, *guest, former) {
             wrong(Some(*guest), true, what);
         }
+    }
+    for (guest, what) in placed_before(view, before, step) {
+        wrong(Some(guest), true, what);
     }
     for (guest, what) in teardowns(view, before) {
         wrong(Some(guest), true, what);
@@ -211,6 +221,53 @@ fn job_born(view: &View, change: &Change) -> Option<(GuestId, String)> {
             format!("S4: job {id} was made and the status of {} names {current:?}", job.guest);
         (job.guest, text)
     })
+}
+
+/// S2: what is reserved for a guest, in quarantine or not, is given to another one only after it was free.
+fn taken_over(change: &Change) -> Option<String> {
+    let Some(Key::Address(_, ip)) = &change.key else { return None };
+    let holder = |stored: &Option<Stored>| {
+        let text = std::str::from_utf8(&stored.as_ref()?.value).ok()?.to_owned();
+        text.strip_prefix(QUARANTINE).unwrap_or(&text).parse::<GuestId>().ok()
+    };
+    let (from, to) = (holder(&change.before)?, holder(&change.after)?);
+    (from != to).then(|| format!("S2: {ip} was reserved for {from}, and now is for {to}"))
+}
+
+/// S5: a job that has ended does not begin again.
+fn job_again(change: &Change) -> Option<String> {
+    let Some(Key::Job(id)) = &change.key else { return None };
+    let is_finished = |stored: &Option<Stored>| {
+        let job = Job::parse(&stored.as_ref()?.value).ok()?;
+        Some(job.status.is_finished())
+    };
+    let again = is_finished(&change.before)? && !is_finished(&change.after)?;
+    again.then(|| format!("S5: job {id} has ended and begins again"))
+}
+
+/// S13: the index key of a guest that gets its place and its first job is born with them: its create revision says which
+/// rulesets know the guest.
+fn placed_before(
+    view: &View,
+    before: &BTreeMap<GuestId, GuestStatus>,
+    step: &Step,
+) -> Vec<(GuestId, String)> {
+    let mut found = Vec::new();
+    for change in &step.changes {
+        let Some(Key::GuestStatus(guest)) = &change.key else { continue };
+        let had_place = before.get(guest).is_some_and(|status| status.placement.is_some());
+        let Some(status) = view.guests.get(guest).filter(|it| !had_place && it.job.is_some())
+        else {
+            continue;
+        };
+        let Some(host) = status.placement.as_ref().map(|it| it.hypervisor) else { continue };
+        let born = view.keys.get(&Key::Placement(host, *guest)).map(|key| key.created);
+        if born != Some(step.revision) {
+            let what = format!("S13: {guest} gets its place, and its index key is of {born:?}");
+            found.push((*guest, what));
+        }
+    }
+    found
 }
 
 /// S11: a guest without a place, whose status is based on its document, is called invalid only when that is.
