@@ -15,6 +15,11 @@ use crate::firewall::plan::{is_wanted, keeps_groups};
 use crate::reports::{self, Contact, HostReport, ImageState};
 use crate::world::{GuestEntry, World};
 
+/// Why a job is given up that was written before the store's present numbers began. Its agent may have done it in what a
+/// restore lost, and could not tell it from a new one, since its order would be another: what follows is planned anew, from
+/// what the agent lists.
+const FROM_BEFORE: &str = "it is from before the store was accepted: planned anew";
+
 /// What a job waits for before it is handed to its agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waiting {
@@ -117,6 +122,9 @@ pub(super) fn plan(world: &World, reports: &reports::Inner, id: JobId, ended: bo
             Ok(_) => Step::Follow(Box::new(task), remote.clone()),
             Err(waiting) => Step::Wait(waiting),
         };
+    }
+    if stored.mod_revision < world.incarnation_at() {
+        return Step::Fail(Box::new(task), FROM_BEFORE.to_owned());
     }
     if let Err(waiting) = gate(world, reports, status, job.action) {
         return Step::Wait(waiting);

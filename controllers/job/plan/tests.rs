@@ -141,6 +141,19 @@ fn a_job_whose_end_waits_to_be_written_is_not_asked_for_again() {
 }
 
 #[test]
+fn a_job_from_before_the_store_was_accepted_is_not_sent_again_and_a_working_one_is_followed() {
+    let mut scene = Scene::new(JobAction::Reboot);
+    scene.world.put(&Key::Incarnation, "8");
+    let step = scene.plan();
+    assert!(matches!(&step, Step::Fail(_, why) if why.contains("accepted")), "{step:?}");
+    let mut scene = Scene::new(JobAction::Reboot);
+    scene.put_job(&json!({"action": "reboot", "status": "working", "remote": "r"}));
+    scene.world.put(&Key::Incarnation, "8");
+    let step = scene.plan();
+    assert!(matches!(&step, Step::Follow(_, remote) if remote == "r"), "{step:?}");
+}
+
+#[test]
 fn a_working_job_is_followed_whatever_is_paused() {
     let mut scene = Scene::new(JobAction::Create);
     scene.put_job(&json!({"action": "create", "status": "working", "remote": "r"}));
