@@ -6,7 +6,7 @@ use lochness_agent::server::Event;
 use lochness_api::status::{Condition, Reason};
 use lochness_api::{GuestId, HypervisorId, Key};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::checker::Checker;
 use crate::client::Shop;
@@ -22,6 +22,9 @@ const LOST: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(
 const AWAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(25));
 /// A person looks at a store that is held for so long.
 const REFLECTION: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(20));
+/// And writes nothing until then, nor when nobody asks, for so long: what is written meanwhile takes the store to the
+/// revision at which it was, and then nothing tells that it went back (docs/reliability.md).
+const UNASKED: Duration = Duration::from_secs(60);
 /// How often they look whether it is.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -58,10 +61,14 @@ impl Weather {
     /// where another one has it.
     async fn accept_when_held(&self) {
         let shop = &self.replicas[0].shop;
+        let restored = Instant::now();
         for time in 1.. {
             loop {
                 sleep(LOOK).await;
                 shop.judge.catch_up();
+                if shop.course.is_truce() && restored.elapsed() > UNASKED {
+                    shop.course.truce(false);
+                }
                 if shop.judge.look(is_held) {
                     break;
                 }
@@ -76,7 +83,7 @@ impl Weather {
 
     fn delete_doubles(&self, shop: &Shop) {
         for (guest, host) in shop.judge.look(in_conflict) {
-            for machine in self.machines.iter().filter(|machine| machine.host.id() != host) {
+            for machine in self.machines.iter().filter(|it| Some(it.host.id()) != host) {
                 machine.happen(Event::StopGuest(guest));
                 machine.loses_guests([guest]);
             }
@@ -85,12 +92,12 @@ impl Weather {
     }
 }
 
-/// Guests of which their status says that another host has them, and the hosts that they should be on.
-fn in_conflict(checker: &Checker) -> Vec<(GuestId, HypervisorId)> {
+/// Guests of which their status says that what a host has contradicts it, and the hosts that they should be on, if any.
+fn in_conflict(checker: &Checker) -> Vec<(GuestId, Option<HypervisorId>)> {
     let of = |guest: GuestId| {
         let status = checker.status(guest)?;
         let is_told = |it: &Condition| it.reason == Reason::AdoptionConflict;
-        let host = status.placement.as_ref()?.hypervisor;
+        let host = status.placement.as_ref().map(|placement| placement.hypervisor);
         status.conditions.iter().any(is_told).then_some((guest, host))
     };
     checker.guests().into_iter().filter_map(of).collect()

@@ -3,13 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use lochness_agent::server::{Effect, EffectKind};
 use lochness_agent::wire::Order;
 use lochness_api::{GuestId, JobId, Key, Prefix};
 use lochness_kv::Event;
+use tokio::time::Instant;
 
 use crate::checker::{Checker, Kept};
+
+/// A watcher is back after five seconds at most, and then reads for three before it believes that the store went back.
+const NOTICED: Duration = Duration::from_secs(12);
 
 type Found = Vec<(Option<GuestId>, String)>;
 
@@ -24,6 +29,8 @@ struct Went {
     /// The revision to which the store went back.
     to: i64,
     is_accepted: bool,
+    /// When the operators that were there before must have noticed.
+    noticed: Instant,
     /// Jobs that the store does not know any more; requests for them may still be under way.
     lost: BTreeSet<JobId>,
     /// Who runs with an address that the store does not reserve for it.
@@ -55,6 +62,7 @@ impl Restores {
         self.went = Some(Went {
             to,
             is_accepted: false,
+            noticed: Instant::now() + NOTICED,
             lost,
             displaced: running.filter(|(guest, ip)| !checker.reserves(*ip, *guest)).collect(),
             strangers: there.iter().filter(is_unknown).copied().collect(),
@@ -108,7 +116,8 @@ impl Restores {
         let number = checker.value(&Key::Incarnation).and_then(|it| std::str::from_utf8(it).ok());
         let number = number.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
         let reached = Order::new(number, checker.revision().unsigned_abs());
-        let is_forbidden = !went.is_accepted && known.is_some_and(|known| known > reached);
+        let is_known = known.is_some_and(|known| known > reached);
+        let is_forbidden = is_known && !went.is_accepted && Instant::now() > went.noticed;
         for event in events {
             let Event::Put(kv) = event else { continue };
             match Prefix::default().parse(&kv.key) {

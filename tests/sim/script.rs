@@ -69,10 +69,12 @@ impl User {
         let course = Arc::clone(&self.shop.course);
         let end = Instant::now() + lasting;
         while Instant::now() < end && course.is_stormy() {
+            self.wait_for_truce().await;
             course.event();
             self.wish_once().await;
             sleep(course.between(PAUSE.0, PAUSE.1)).await;
         }
+        self.wait_for_truce().await;
         self.put(&Key::Config("pause".to_owned()), &json!("false")).await;
         for host in 1..=self.hosts {
             self.put(&Key::HypervisorConfig(host_id(host), "cordon".to_owned()), &json!("false"))
@@ -86,6 +88,13 @@ impl User {
         }
         self.shop.judge.excuse(excused(&self.guests));
         self.confirm().await;
+    }
+
+    /// Waits until a store that is being restored has been accepted.
+    async fn wait_for_truce(&self) {
+        while self.shop.course.is_truce() {
+            sleep(PAUSE.1).await;
+        }
     }
 
     async fn wish_once(&mut self) {
