@@ -47,6 +47,15 @@ pub enum CallError {
     Agent(#[from] AgentError),
 }
 
+/// What keeps a request for a guest from doing harm, whenever it arrives; nothing of it to an agent that does not know it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Numbers {
+    /// The job's number.
+    pub order: Option<Order>,
+    /// What the ruleset in force must at least be of before the guest may begin to run.
+    pub ruleset: Option<Order>,
+}
+
 /// The way to one host's agent. Cheap to clone. Nothing waits for a turn: what cannot be sent now is refused at once, so
 /// that a slow agent holds no worker of a loop.
 #[derive(Clone)]
@@ -152,6 +161,13 @@ impl Lane {
     }
 }
 
+impl Numbers {
+    fn ticket(self, job: JobId, budget: Duration) -> Ticket {
+        let Self { order, ruleset } = self;
+        Ticket { job, order, ruleset, budget }
+    }
+}
+
 impl Agent {
     pub(super) fn new(
         client: AgentClient,
@@ -199,10 +215,10 @@ impl Agent {
         &self,
         guest: &AgentGuest,
         job: JobId,
-        order: Option<Order>,
+        numbers: Numbers,
     ) -> Result<String, CallError> {
         self.begin(JobAction::Create, |budget| async move {
-            self.client.create(guest, &Ticket { job, order, budget }).await
+            self.client.create(guest, &numbers.ticket(job, budget)).await
         })
         .await
     }
@@ -213,10 +229,10 @@ impl Agent {
         guest: GuestId,
         action: JobAction,
         job: JobId,
-        order: Option<Order>,
+        numbers: Numbers,
     ) -> Result<String, CallError> {
         self.begin(action, |budget| async move {
-            self.client.act(guest, action, &Ticket { job, order, budget }).await
+            self.client.act(guest, action, &numbers.ticket(job, budget)).await
         })
         .await
     }

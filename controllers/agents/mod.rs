@@ -29,7 +29,7 @@ use lochness_agent::{AgentClient, Transport};
 use lochness_api::HypervisorId;
 use lochness_runtime::leader::Term;
 
-pub use agent::{Agent, CallError};
+pub use agent::{Agent, CallError, Numbers};
 pub use metrics::{AgentMetrics, Operation};
 pub use poll::poll_hosts;
 pub use waking::{wake_guests_on, wake_jobs_on};

@@ -35,7 +35,7 @@ use lochness_agent::wire::{FirewallPatch, FirewallPut, FirewallState, Order};
 use lochness_api::HypervisorId;
 use lochness_runtime::controller::{Outcome, ReconcileError, Reconciler};
 use lochness_runtime::metrics::Metrics;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 use tracing::{debug, info};
 
@@ -54,9 +54,9 @@ pub struct FirewallReconciler {
     context: Context,
     /// What is in force on each host, as far as this leader has compiled it. Of use only while the report has its hash.
     contents: Mutex<FxHashMap<HypervisorId, Arc<Content>>>,
-    /// Hosts of which nobody knows whether they carried out the last request: it may take longer than its answer is
-    /// waited for.
-    unsure: Mutex<FxHashSet<HypervisorId>>,
+    /// Hosts of which nobody knows whether they carried out a request, or will, with the newest such: it may take longer
+    /// than its answer is waited for, and arrive when the rules have changed back.
+    unsure: Mutex<FxHashMap<HypervisorId, Order>>,
 }
 
 /// A ruleset that must be in force.
@@ -93,6 +93,15 @@ enum Sent {
     Failed(CallError),
 }
 
+impl Request {
+    fn revision(&self) -> Order {
+        match self {
+            Self::Put(put) => put.revision,
+            Self::Patch(patch) => patch.revision,
+        }
+    }
+}
+
 impl FirewallReconciler {
     /// A reconciler for one term.
     pub fn new(context: Context, _metrics: &Metrics) -> Self {
@@ -122,7 +131,8 @@ impl FirewallReconciler {
         if before.as_ref().is_some_and(|report| report.hash == ruleset.content.hash) {
             self.note(host, &ruleset.content);
         }
-        if !plan::must_send(before.as_ref(), &ruleset.content.hash, newest) {
+        let unanswered = self.unsure().get(&host).copied();
+        if !plan::must_send(before.as_ref(), &ruleset.content.hash, newest, unanswered) {
             return None;
         }
         let revision = context.order(world.revision());
@@ -170,12 +180,17 @@ impl FirewallReconciler {
         }
     }
 
-    fn unsure(&self) -> std::sync::MutexGuard<'_, FxHashSet<HypervisorId>> {
+    fn unsure(&self) -> std::sync::MutexGuard<'_, FxHashMap<HypervisorId, Order>> {
         self.unsure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self, host: HypervisorId) {
         self.contents().remove(&host);
+    }
+
+    /// This is in force: what is older is refused, whenever it arrives.
+    fn overtaken(&self, host: HypervisorId, in_force: Order) {
+        self.unsure().retain(|of, unanswered| *of != host || *unanswered > in_force);
     }
 
     async fn send(due: &Due) -> Sent {
@@ -205,9 +220,10 @@ impl FirewallReconciler {
         due: &Due,
         state: FirewallState,
     ) -> Result<Outcome, ReconcileError> {
-        let (wanted, revision) = match &due.request {
-            Request::Put(put) => (&put.hash, put.revision),
-            Request::Patch(patch) => (&patch.hash, patch.revision),
+        let revision = due.request.revision();
+        let wanted = match &due.request {
+            Request::Put(put) => &put.hash,
+            Request::Patch(patch) => &patch.hash,
         };
         let hash = state.hash.unwrap_or_default();
         let error = state.error.or_else(|| {
@@ -219,6 +235,7 @@ impl FirewallReconciler {
             self.forget(host);
         }
         let revision = state.revision.unwrap_or(revision);
+        self.overtaken(host, revision);
         let now = FirewallReport { hash, revision, error: error.clone() };
         self.acknowledged(host, due.before.as_ref(), now);
         match error {
@@ -252,13 +269,21 @@ impl FirewallReconciler {
     }
 
     /// Notes that the agent did not take a ruleset: the former one stays in force.
-    fn refused(&self, host: HypervisorId, before: Option<FirewallReport>, error: &AgentError) {
+    fn refused(
+        &self,
+        host: HypervisorId,
+        sent: Order,
+        before: Option<FirewallReport>,
+        error: &AgentError,
+    ) {
         if matches!(error, AgentError::NotSent(_)) {
             return;
         }
         if error.may_have_happened() {
             self.forget(host);
-            self.unsure().insert(host);
+            let mut unsure = self.unsure();
+            let newest = unsure.entry(host).or_default();
+            *newest = (*newest).max(sent);
         }
         let nothing =
             || FirewallReport { hash: String::new(), revision: Order::default(), error: None };
@@ -288,7 +313,9 @@ impl FirewallReconciler {
     /// not say.
     async fn read(&self, host: HypervisorId, due: &Due) -> Result<bool, CallError> {
         let known = in_force(due.agent.firewall().await?);
-        self.unsure().remove(&host);
+        if let Some(known) = &known {
+            self.overtaken(host, known.revision);
+        }
         let of = |report: &FirewallReport| (report.hash.clone(), report.revision);
         let Some(known) = known.filter(|known| due.before.as_ref().map(of) != Some(of(known)))
         else {
@@ -311,7 +338,7 @@ impl Reconciler for FirewallReconciler {
         let Some(mut due) = self.due(*host, Form::Shortest) else {
             return Ok(Outcome::unchanged());
         };
-        if due.before.is_none() || self.unsure().contains(host) {
+        if due.before.is_none() || self.unsure().contains_key(host) {
             match self.read(*host, &due).await {
                 Ok(false) => {}
                 Ok(true) => match self.due(*host, Form::Shortest) {
@@ -335,7 +362,7 @@ impl Reconciler for FirewallReconciler {
             Sent::Answered(state) => self.answered(*host, &due, state),
             Sent::Failed(error) => {
                 if let CallError::Agent(error) = &error {
-                    self.refused(*host, due.before, error);
+                    self.refused(*host, due.request.revision(), due.before, error);
                 }
                 later(&error)
             }

@@ -30,12 +30,22 @@ pub(crate) fn newest_placement(world: &World, entry: &HostEntry) -> i64 {
     revisions.map(GuestEntry::placement_revision).max().unwrap_or(0)
 }
 
-/// Whether a ruleset must be sent: the one in force is another, or is older than the newest placement.
-pub(super) fn must_send(report: Option<&FirewallReport>, hash: &str, newest: Order) -> bool {
+/// Whether a ruleset must be sent: the one in force is another, or is older than the newest placement, or than
+/// `unanswered`, the newest of which nobody knows whether it will still arrive. Such a one is refused only below a newer
+/// one, even if what is in force is what is wanted.
+pub(super) fn must_send(
+    report: Option<&FirewallReport>,
+    hash: &str,
+    newest: Order,
+    unanswered: Option<Order>,
+) -> bool {
     match report {
         None => newest.revision > 0,
         Some(in_force) => {
-            in_force.error.is_some() || in_force.hash != hash || in_force.revision < newest
+            in_force.error.is_some()
+                || in_force.hash != hash
+                || in_force.revision < newest
+                || unanswered.is_some_and(|unanswered| in_force.revision < unanswered)
         }
     }
 }
@@ -95,16 +105,27 @@ mod tests {
     #[test]
     fn a_ruleset_in_force_that_covers_the_newest_placement_is_left_alone() {
         let newest = Order::new(1, 5);
-        assert!(!must_send(Some(&in_force("a", 5)), "a", newest));
-        assert!(must_send(Some(&in_force("a", 4)), "a", newest), "a placement is not covered");
-        assert!(must_send(Some(&in_force("b", 9)), "a", newest), "the text is another");
+        let must_send = |report: &_, hash| must_send(Some(report), hash, newest, None);
+        assert!(!must_send(&in_force("a", 5), "a"));
+        assert!(must_send(&in_force("a", 4), "a"), "a placement is not covered");
+        assert!(must_send(&in_force("b", 9), "a"), "the text is another");
         let refused = FirewallReport { error: Some("no".to_owned()), ..in_force("a", 5) };
-        assert!(must_send(Some(&refused), "a", newest), "the last one was refused");
+        assert!(must_send(&refused, "a"), "the last one was refused");
     }
 
     #[test]
     fn a_host_that_never_had_a_ruleset_needs_one_with_its_first_guest() {
-        assert!(!must_send(None, "a", Order::new(1, 0)));
-        assert!(must_send(None, "a", Order::new(1, 5)));
+        assert!(!must_send(None, "a", Order::new(1, 0), None));
+        assert!(must_send(None, "a", Order::new(1, 5), None));
+    }
+
+    #[test]
+    fn a_ruleset_that_may_still_arrive_is_overtaken_by_a_newer_one() {
+        let must_send = |revision| {
+            let unanswered = Some(Order::new(1, 7));
+            must_send(Some(&in_force("a", revision)), "a", Order::new(1, 5), unanswered)
+        };
+        assert!(must_send(5), "the right one is in force, and the late one would replace it");
+        assert!(!must_send(7));
     }
 }

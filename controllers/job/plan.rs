@@ -10,7 +10,7 @@ use lochness_api::{FwGroupId, GuestId, HypervisorId, ImageId, JobId};
 use lochness_mutant::Mutant;
 
 use super::build::agent_guest;
-use crate::agents::target;
+use crate::agents::{Numbers, target};
 use crate::firewall::plan::{is_wanted, keeps_groups};
 use crate::reports::{self, Contact, HostReport, ImageState};
 use crate::world::{GuestEntry, World};
@@ -84,6 +84,8 @@ pub(super) struct Task {
     pub(super) target: Option<String>,
     /// Its number, for an agent that refuses what is old; `None` for the original.
     pub(super) order: Option<Order>,
+    /// What the ruleset in force must at least be of before the guest may begin to run; `None` where nobody waits for one.
+    pub(super) ruleset: Option<Order>,
     /// What is to be made, for a create.
     pub(super) guest: Option<AgentGuest>,
 }
@@ -111,6 +113,7 @@ pub(super) fn plan(world: &World, reports: &reports::Inner, id: JobId, ended: bo
         revision: stored.mod_revision,
         target: world.host(job.hypervisor).and_then(target),
         order: report.is_some_and(HostReport::has_order).then_some(order),
+        ruleset: None,
         guest: None,
     };
     let Some(placement) = placement_of(status, job.hypervisor) else {
@@ -128,6 +131,10 @@ pub(super) fn plan(world: &World, reports: &reports::Inner, id: JobId, ended: bo
     }
     if let Err(waiting) = gate(world, reports, status, job.action) {
         return Step::Wait(waiting);
+    }
+    if let Some(report) = report.filter(|_| begins_to_run(job.action)) {
+        let placed = guest.map_or(0, GuestEntry::placement_revision);
+        task.ruleset = needed_ruleset(world, report, job.hypervisor, placed).unwrap_or(None);
     }
     if job.action == JobAction::Create {
         let document = guest.and_then(|entry| entry.understood());
@@ -159,19 +166,23 @@ pub fn gate(
     {
         image_is_there(world, report, host, image)?;
     }
+    if begins_to_run(action) {
+        let index = guest.and_then(|guest| world.guest(guest));
+        let revision = index.map_or(0, GuestEntry::placement_revision);
+        return firewall_covers(world, report, placement, revision);
+    }
+    Ok(())
+}
+
+/// Whether the guest may run afterwards and did not before.
+fn begins_to_run(action: JobAction) -> bool {
     match action {
         JobAction::Create
         | JobAction::Start
         | JobAction::Resume
         | JobAction::Reboot
-        | JobAction::Restart => {
-            let index = guest.and_then(|guest| world.guest(guest));
-            let revision = index.map_or(0, GuestEntry::placement_revision);
-            firewall_covers(world, report, placement, revision)
-        }
-        JobAction::Shutdown | JobAction::Poweroff | JobAction::Suspend | JobAction::Delete => {
-            Ok(())
-        }
+        | JobAction::Restart => true,
+        JobAction::Shutdown | JobAction::Poweroff | JobAction::Suspend | JobAction::Delete => false,
     }
 }
 
@@ -241,12 +252,9 @@ fn firewall_covers(
     {
         return Err(Waiting::NoFirewall(host, group));
     }
-    if !is_wanted(entry, report) || lochness_mutant::is(Mutant::FirewallNotAwaited) {
+    let Some(wanted) = needed_ruleset(world, report, host, placement_revision)? else {
         return Ok(());
-    }
-    let revision = u64::try_from(placement_revision).ok().filter(|revision| *revision > 0);
-    let Some(revision) = revision else { return Err(Waiting::NotIndexed(host)) };
-    let wanted = Order::new(world.incarnation().unwrap_or(0), revision);
+    };
     match &report.firewall {
         Some(applied) if applied.revision >= wanted => Ok(()),
         Some(reports::FirewallReport { error: Some(why), .. }) => {
@@ -254,6 +262,23 @@ fn firewall_covers(
         }
         Some(_) | None => Err(Waiting::FirewallPending(host)),
     }
+}
+
+/// The least revision of a ruleset that covers a placement, where rulesets are sent. It goes along with the request: a
+/// host that lost its memory after it was looked at has no ruleset any more.
+fn needed_ruleset(
+    world: &World,
+    report: &HostReport,
+    host: HypervisorId,
+    placement_revision: i64,
+) -> Result<Option<Order>, Waiting> {
+    let Some(entry) = world.host(host) else { return Err(Waiting::NotIndexed(host)) };
+    if !is_wanted(entry, report) || lochness_mutant::is(Mutant::FirewallNotAwaited) {
+        return Ok(None);
+    }
+    let revision = u64::try_from(placement_revision).ok().filter(|revision| *revision > 0);
+    let revision = revision.ok_or(Waiting::NotIndexed(host))?;
+    Ok(Some(Order::new(world.incarnation().unwrap_or(0), revision)))
 }
 
 fn placement_of(status: &GuestStatus, host: HypervisorId) -> Option<&Placement> {
@@ -334,6 +359,11 @@ impl Waiting {
 }
 
 impl Task {
+    /// What goes along with its request.
+    pub(super) fn numbers(&self) -> Numbers {
+        Numbers { order: self.order, ruleset: self.ruleset }
+    }
+
     /// Whether the agent refuses what is old.
     pub(super) fn is_ordered(&self) -> bool {
         self.order.is_some()

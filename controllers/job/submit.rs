@@ -172,11 +172,11 @@ impl JobReconciler {
             id
         };
         let answer = match (&task.guest, action) {
-            (Some(wanted), JobAction::Create) => agent.create(wanted, told, task.order).await,
+            (Some(wanted), JobAction::Create) => agent.create(wanted, told, task.numbers()).await,
             (None, JobAction::Create) => {
                 return Ok(self.end(task, &End::Failed("its document is gone".to_owned())));
             }
-            (_, _) => agent.act(guest, action, told, task.order).await,
+            (_, _) => agent.act(guest, action, told, task.numbers()).await,
         };
         match answer {
             Ok(remote) => {

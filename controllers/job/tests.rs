@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::SUPERSEDED;
+use crate::agents::Numbers;
 use crate::agents::bench::Bench;
 use crate::test_world::id;
 
@@ -208,7 +209,8 @@ async fn an_agent_that_refuses_an_old_order_ends_the_job() {
     let agent = bench.context.agents.agent_at(id(HOST), "192.0.2.1:8080".to_owned());
     let newer = lochness_agent::wire::Order::new(crate::agents::bench::INCARNATION + 1, 1);
     let guest: GuestId = id(GUEST);
-    let absent = agent.act(guest, JobAction::Delete, id(99), Some(newer)).await;
+    let numbers = Numbers { order: Some(newer), ruleset: None };
+    let absent = agent.act(guest, JobAction::Delete, id(99), numbers).await;
     assert!(absent.is_err());
     let end = bench.end_of(bench.place(GUEST, HOST, JobAction::Create).await).await;
     assert!(end.is_err_and(|why| why.contains("order")));

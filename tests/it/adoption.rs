@@ -44,6 +44,7 @@ async fn create_as_the_original(host: &SimulatedHost, id: GuestId, ip: &str) {
     let ticket = Ticket {
         job: lochness_api::JobId::new(uuid::Uuid::new_v4()),
         order: None,
+        ruleset: None,
         budget: std::time::Duration::from_secs(5),
     };
     client.create(&record, &ticket).await.expect("the agent takes it");

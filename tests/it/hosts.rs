@@ -178,7 +178,7 @@ async fn what_nobody_declared_is_counted_its_address_is_taken_and_it_is_not_touc
     let nic = Nic { name: "eth0".into(), address: "10.1.0.11".into(), ..Nic::default() };
     let record = AgentGuest { nics: vec![nic], memory: 64, ..AgentGuest::new(stranger) };
     let job = JobId::new(Uuid::from_u128(1));
-    let ticket = Ticket { job, order: None, budget: Duration::from_secs(5) };
+    let ticket = Ticket { job, order: None, ruleset: None, budget: Duration::from_secs(5) };
     client.create(&record, &ticket).await.expect("the agent takes it");
     eventually("it is counted", async || {
         let status = stage.store.host(host.id()).await.ok_or("no status")?;

@@ -214,7 +214,7 @@ async fn start_cold(
     let more = judge.effects() - before;
     let mut unmet = judge.amiss();
     if more > 0 {
-        unmet.push((None, format!("L7: a cold start did {more} things to guests")));
+        unmet.push((None, format!("L7: a cold start did {more} things on the hosts")));
     }
     unmet
 }

@@ -23,7 +23,7 @@ use crate::deletions::Deletions;
 use crate::election::Election;
 use crate::restores::Restores;
 use crate::truths::Truths;
-use crate::words::{is_expiry, is_promised_to_originals, line, reasons, says_why, told, told_key};
+use crate::words::{is_expiry, line, reasons, says_why, told, told_key};
 
 /// So many guests' timelines are printed.
 const TIMELINES: usize = 2;
@@ -58,6 +58,8 @@ struct Watched {
     effects: Vec<Effect>,
     /// Its agent does not say what its guests do.
     only_echoes: bool,
+    /// When its agent lost all that it knew.
+    wiped: Vec<Timestamp>,
 }
 
 impl Watched {
@@ -91,13 +93,23 @@ impl Judge {
     pub(crate) fn watch(&self, host: Host, clock: WallClock) {
         let original = host.compat() == Compat::Mistify;
         let only_echoes = original && self.course.profile.words == StateWords::Echo;
-        self.lock().hosts.push(Watched { host, clock, effects: Vec::new(), only_echoes });
+        self.lock().hosts.push(Watched {
+            host,
+            clock,
+            effects: Vec::new(),
+            only_echoes,
+            wiped: Vec::new(),
+        });
     }
 
     /// The host's agent forgets everything that it had promised.
     pub(crate) fn forgets(&self, host: HypervisorId) {
         self.catch_up();
-        self.lock().truths.forget(host);
+        let now = self.now();
+        let mut inner = self.lock();
+        inner.truths.forget(host);
+        let watched = inner.hosts.iter_mut().filter(|watched| watched.host.id() == host);
+        watched.for_each(|watched| watched.wiped.push(now));
     }
 
     /// These guests may wait for ever, if they say why.
@@ -142,7 +154,7 @@ impl Judge {
                 happened = true;
             }
         }
-        let seen = Timestamp::from_millisecond(self.clock.unix_millis()).expect("it is a time");
+        let seen = self.now();
         if happened {
             inner.check_reservations();
         }
@@ -188,6 +200,10 @@ impl Judge {
         inner.election.begins_anew(inner.checker.value(&Key::Leader).is_some());
     }
 
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.clock.unix_millis()).expect("it is a time")
+    }
+
     /// Looks at the store as it is now.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Checker) -> T) -> T {
         look(&self.lock().checker)
@@ -200,10 +216,9 @@ impl Judge {
         (inner.last_write.0, mutations)
     }
 
-    /// How much happened to guests on all hosts.
+    /// How much happened on all hosts to guests, and how many images and rulesets were brought to them.
     pub(crate) fn effects(&self) -> usize {
-        let of_guests = |it: &Watched| it.effects.iter().filter(|it| it.guest.is_some()).count();
-        self.lock().hosts.iter().map(of_guests).sum()
+        self.lock().hosts.iter().map(|watched| watched.effects.len()).sum()
     }
 
     /// What was last written.
@@ -245,15 +260,6 @@ impl Judge {
                 all.push(violation);
             }
         }
-        let unordered = inner.truths.unordered().clone();
-        let forgotten = inner.truths.forgotten().clone();
-        all.retain(|(guest, what)| {
-            let is_in = |guests: &BTreeSet<GuestId>| guest.is_some_and(|it| guests.contains(&it));
-            // A host that forgot its fences and its ruleset carries out what was sent before that was known.
-            let is_unfenced = what.contains("S5: ") || what.contains("with the ruleset of None");
-            !(is_in(&forgotten) && is_unfenced)
-                && (!is_in(&unordered) || is_promised_to_originals(what))
-        });
         all.extend(unmet);
         if all.is_empty() {
             return None;
@@ -277,7 +283,7 @@ impl Inner {
         let violations = self.checker.violations(&self.histories(), is_users);
         let is_ours = |it: &Violation| it.unless_ours && is_users(it.revision);
         let told = |it: Violation| (it.guest, format!("r{}: {}", it.revision, it.what));
-        violations.into_iter().filter(|it| !is_ours(it)).map(told).collect()
+        violations.into_iter().filter(|it| !is_ours(it) && !it.of_originals).map(told).collect()
     }
 
     fn histories(&self) -> Vec<HostHistory> {
@@ -285,6 +291,7 @@ impl Inner {
             host: watched.host.id(),
             ordered: watched.is_ordered(),
             effects: watched.effects.clone(),
+            wiped: watched.wiped.clone(),
         };
         self.hosts.iter().map(of).collect()
     }
@@ -317,9 +324,11 @@ impl Inner {
         let Some(status) = status else { return Some(format!("L1: {id} has no status")) };
         let unmet = self.unmet(id, &guest, status)?;
         let unsupported = |it: &lochness_api::status::Condition| it.reason == Reason::Unsupported;
+        let host = status.placement.as_ref().map(|placement| placement.hypervisor);
         let may_wait = self.excused.contains(&id)
             || self.another_has_mac_of(id, &guest)
-            || self.truths.unordered().contains(&id) && status.conditions.iter().any(unsupported);
+            || host.is_some_and(|host| self.truths.is_original(host))
+                && status.conditions.iter().any(unsupported);
         (!(may_wait && says_why(status))).then_some(unmet)
     }
 

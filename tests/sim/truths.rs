@@ -14,10 +14,8 @@ type Found = Vec<(Option<GuestId>, String)>;
 pub(crate) struct Truths {
     /// Who runs now, with which addresses.
     running: BTreeMap<(GuestId, HypervisorId), Vec<IpAddr>>,
-    /// Guests that were ever on a host whose agent knows no order.
-    unordered: BTreeSet<GuestId>,
-    /// Guests that a host had when its agent forgot what it knew, with its fences.
-    forgotten: BTreeSet<GuestId>,
+    /// Hosts whose agents know no order: S1, S2 and S3 are not promised for them.
+    originals: BTreeSet<HypervisorId>,
     rulesets: BTreeMap<HypervisorId, Order>,
     orders: BTreeMap<(HypervisorId, GuestId), Order>,
 }
@@ -27,10 +25,10 @@ impl Truths {
     pub(crate) fn take(&mut self, host: HypervisorId, ordered: bool, effect: &Effect) -> Found {
         let mut found = Vec::new();
         self.goes_forward(host, effect, &mut found);
-        let Some(guest) = effect.guest else { return found };
         if !ordered {
-            self.unordered.insert(guest);
+            self.originals.insert(host);
         }
+        let Some(guest) = effect.guest else { return found };
         match effect.kind {
             EffectKind::Started => {
                 let addresses: Vec<IpAddr> =
@@ -48,7 +46,11 @@ impl Truths {
 
     /// S1 and S2, as they happen.
     fn starts(&self, host: HypervisorId, guest: GuestId, addresses: &[IpAddr], found: &mut Found) {
-        for ((other, at), theirs) in &self.running {
+        if self.is_original(host) {
+            return;
+        }
+        let running = self.running.iter().filter(|((_, at), _)| !self.is_original(*at));
+        for ((other, at), theirs) in running {
             if *other == guest && *at != host {
                 found.push((Some(guest), format!("S1: {guest} runs on {at} and on {host}")));
             }
@@ -81,8 +83,6 @@ impl Truths {
 
     /// The host's agent lost what it knew.
     pub(crate) fn forget(&mut self, host: HypervisorId) {
-        let known = self.orders.keys().filter(|(at, _)| *at == host).map(|(_, guest)| *guest);
-        self.forgotten.extend(known);
         self.rulesets.remove(&host);
         self.orders.retain(|(at, _), _| *at != host);
     }
@@ -92,18 +92,14 @@ impl Truths {
         self.rulesets.values().max().copied()
     }
 
-    /// Who runs with which address now.
+    /// Who runs with which address now, on hosts whose agents know orders.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = (GuestId, IpAddr)> {
-        self.running.iter().flat_map(|((guest, _), ips)| ips.iter().map(|ip| (*guest, *ip)))
+        let ordered = self.running.iter().filter(|((_, at), _)| !self.is_original(*at));
+        ordered.flat_map(|((guest, _), ips)| ips.iter().map(|ip| (*guest, *ip)))
     }
 
-    /// Guests that a host had when its agent forgot what it knew.
-    pub(crate) fn forgotten(&self) -> &BTreeSet<GuestId> {
-        &self.forgotten
-    }
-
-    /// Guests that were ever on a host whose agent knows no order.
-    pub(crate) fn unordered(&self) -> &BTreeSet<GuestId> {
-        &self.unordered
+    /// Whether the host's agent knows no order.
+    pub(crate) fn is_original(&self, host: HypervisorId) -> bool {
+        self.originals.contains(&host)
     }
 }

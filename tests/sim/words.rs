@@ -11,11 +11,6 @@ pub(crate) fn is_expiry(event: &Event) -> bool {
         && (key.contains("/addresses/") || key.contains("/events/"))
 }
 
-/// S2, S3 and S5 are promised for agents that know orders, and so is that a guest is made once.
-pub(crate) fn is_promised_to_originals(what: &str) -> bool {
-    !["S1", "S2", "S3", "S5", "L2"].iter().any(|rule| what.contains(&format!("{rule}: ")))
-}
-
 /// L3: what is not done is on its way, or says why not.
 pub(crate) fn says_why(status: &GuestStatus) -> bool {
     let says = |it: &lochness_api::status::Condition| {

@@ -98,6 +98,19 @@ fn submitted(step: Step) -> Box<Task> {
 }
 
 #[test]
+fn whoever_begins_to_run_is_sent_with_the_ruleset_that_it_needs() {
+    for (action, begins) in [(JobAction::Start, true), (JobAction::Shutdown, false)] {
+        let scene = Scene::new(action);
+        assert_eq!(submitted(scene.plan()).ruleset, None, "nobody sends rulesets to this agent");
+        scene.answers(&["order", "blocking-list", "firewall"]);
+        let placed = scene.placement_revision();
+        scene.firewall_in_force(placed + 5, None);
+        let needed = Order::new(7, u64::try_from(placed).unwrap());
+        assert_eq!(submitted(scene.plan()).ruleset, begins.then_some(needed));
+    }
+}
+
+#[test]
 fn a_new_job_is_submitted_with_the_number_of_its_key() {
     let scene = Scene::new(JobAction::Create);
     let created = scene.world.job(id(JOB)).unwrap().create_revision;

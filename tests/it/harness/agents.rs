@@ -104,7 +104,7 @@ impl SimulatedHost {
     /// What the checker wants to know of it.
     pub(crate) fn told(&self) -> HostHistory {
         let ordered = self.host.compat() == Compat::Lochness;
-        HostHistory { host: self.id(), ordered, effects: self.history() }
+        HostHistory { host: self.id(), ordered, effects: self.history(), wiped: Vec::new() }
     }
 
     /// Whether the guest runs there, by the truth.

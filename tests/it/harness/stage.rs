@@ -254,7 +254,7 @@ impl Stage {
         let mut all: Vec<_> = self.hosts.iter().map(SimulatedHost::told).collect();
         for agent in self.agents.iter().filter(|agent| agent.is_up()) {
             let effects = agent.history().await;
-            all.push(HostHistory { host: agent.id(), ordered: true, effects });
+            all.push(HostHistory { host: agent.id(), ordered: true, effects, wiped: Vec::new() });
         }
         all
     }

@@ -26,8 +26,8 @@ pub use transport::{Transport, TransportError};
 
 use crate::wire::{
     AGENT_QUEUE, AgentGuest, AgentImage, AgentJob, Capabilities, DAMAGED_MESSAGE, ErrorBody,
-    FirewallPatch, FirewallPut, FirewallState, HEADER_EPOCH, HEADER_JOB, HEADER_ORDER, ImageFetch,
-    Order,
+    FirewallPatch, FirewallPut, FirewallState, HEADER_EPOCH, HEADER_JOB, HEADER_ORDER,
+    HEADER_RULESET, ImageFetch, Order,
 };
 use answer::{decode, refusal, remote_job};
 
@@ -50,6 +50,8 @@ pub struct Ticket {
     pub job: JobId,
     /// The job's number; none for agents without order.
     pub order: Option<Order>,
+    /// What the ruleset in force must at least be of before the guest may begin to run; none where nobody waits for one.
+    pub ruleset: Option<Order>,
     /// The request is given up after so long; the caller has taken it from its lease.
     pub budget: Duration,
 }
@@ -273,6 +275,9 @@ impl AgentClient {
         headers.insert(HEADER_JOB, header_of(ticket.job));
         if let Some(order) = ticket.order {
             headers.insert(HEADER_ORDER, header_of(order));
+        }
+        if let Some(ruleset) = ticket.ruleset {
+            headers.insert(HEADER_RULESET, header_of(ruleset));
         }
         remote_job(&accepted(self.send(request, ticket.budget).await?)?)
     }

@@ -36,6 +36,8 @@ pub(crate) enum Denied {
     Order(Order),
     #[error("guest not found")]
     UnknownGuest,
+    #[error("the host has a guest of this id with other interfaces: delete it first")]
+    AnotherGuest,
     #[error("guest runner not found")]
     Damaged,
     #[error("queue is full")]
@@ -62,11 +64,13 @@ impl Core {
         Ok(verdict)
     }
 
-    /// `POST /guests`: makes the guest, or overwrites its record and makes it again.
+    /// `POST /guests`: makes the guest. The original overwrites the record of one that it has, and makes it again; ours
+    /// keeps what was made, and sees to it that it runs.
     pub(super) fn create(
         &mut self,
         guest: AgentGuest,
         stamp: Option<Stamp>,
+        ruleset: Option<Order>,
     ) -> Result<Accepted, Denied> {
         let id = guest.id;
         let answer = AgentGuest { state: "create".to_owned(), ..guest.clone() };
@@ -77,8 +81,14 @@ impl Core {
         let known = self.state.guests.get(&id);
         let trouble = known.map_or(Trouble::None, |record| record.trouble);
         let power = known.map_or(PowerState::New, |record| record.power);
-        let mut record = GuestRecord { power, ..GuestRecord::new(guest) };
-        let job = self.new_job(Work::Guest(id, JobAction::Create), stamp);
+        let mut record = match known.filter(|_| self.config.compat == Compat::Lochness) {
+            Some(made) if made.is_made() && !made.has_interfaces_of(&guest) => {
+                return Err(Denied::AnotherGuest);
+            }
+            Some(made) if made.is_made() => made.clone(),
+            Some(_) | None => GuestRecord { power, ..GuestRecord::new(guest) },
+        };
+        let job = self.new_job(Work::Guest(id, JobAction::Create), stamp, ruleset);
         match trouble {
             Trouble::Vanishing => {
                 record.trouble = trouble;
@@ -97,6 +107,7 @@ impl Core {
         id: GuestId,
         action: JobAction,
         stamp: Option<Stamp>,
+        ruleset: Option<Order>,
     ) -> Result<Accepted, Denied> {
         let known = self.state.guests.get(&id).cloned();
         let answer = match &known {
@@ -111,7 +122,7 @@ impl Core {
             return Err(Denied::UnknownGuest);
         };
         self.check_room(id)?;
-        let job = self.new_job(Work::Guest(id, action), stamp);
+        let job = self.new_job(Work::Guest(id, action), stamp, ruleset);
         match record.trouble {
             Trouble::Damaged => Err(Denied::Damaged),
             Trouble::Vanishing | Trouble::Stuck => self.misfortune(&mut record, job, answer),
@@ -128,7 +139,7 @@ impl Core {
         if self.config.compat == Compat::Lochness && waiting >= QUEUE_LIMIT {
             return Err(Denied::QueueFull);
         }
-        let job = self.new_job(Work::FetchImage(fetch), None);
+        let job = self.new_job(Work::FetchImage(fetch), None, None);
         self.accept(Vec::new(), job, None, None)
     }
 
@@ -141,20 +152,25 @@ impl Core {
     ) -> Result<Option<Accepted>, Denied> {
         let here = self.state.guests.contains_key(&id);
         let presence = if here { Presence::Here } else { Presence::Absent };
-        match self.state.fence.admit(id, presence, stamp) {
-            Admission::Accept => Ok(None),
+        let remote = match self.state.fence.admit(id, presence, stamp) {
+            Admission::Accept => return Ok(None),
             Admission::Stale(seen) => {
                 self.stats.fenced += 1;
-                Err(Denied::Order(seen))
+                return Err(Denied::Order(seen));
             }
-            Admission::Repeat(None) => Err(Denied::UnknownGuest),
-            Admission::Repeat(Some(job)) => Ok(Some(Accepted {
-                job,
-                guest: Some(answer.clone()),
-                subject: Subject::Guest(id),
-                wants_worker: false,
-            })),
-        }
+            Admission::Repeat(remote) => remote,
+            Admission::Renumber(mark) => {
+                let remote = mark.remote.clone();
+                self.commit(vec![Record::Fence(FenceRecord::Mark(id, mark))])?;
+                remote
+            }
+        };
+        Ok(Some(Accepted {
+            job: remote.ok_or(Denied::UnknownGuest)?,
+            guest: Some(answer.clone()),
+            subject: Subject::Guest(id),
+            wants_worker: false,
+        }))
     }
 
     /// An order for a guest that is not here still counts: what is older and comes later must find it.
@@ -174,7 +190,7 @@ impl Core {
         }
     }
 
-    fn new_job(&mut self, work: Work, stamp: Option<Stamp>) -> JobRecord {
+    fn new_job(&mut self, work: Work, stamp: Option<Stamp>, ruleset: Option<Order>) -> JobRecord {
         let now: Timestamp = self.now();
         JobRecord {
             id: self.random_id(),
@@ -188,6 +204,7 @@ impl Core {
             updated_at: now,
             status: AgentJobStatus::Queued,
             message: String::new(),
+            ruleset,
             snapshot: None,
         }
     }

@@ -3,7 +3,7 @@
 //! Guarantees, whatever arrives in whatever order:
 //! * the epoch only rises, and no mutation with a lower one is accepted;
 //! * the accepted orders of a guest only rise, also across its deletion and across the folding of its tombstone;
-//! * one order is accepted for one job, once.
+//! * one order is accepted for one job, once; one job is accepted once, whatever its number becomes.
 //!
 //! ```text
 //!            accept            delete done              after 24 h
@@ -20,6 +20,7 @@ use lochness_api::{GuestId, JobId};
 use lochness_mutant::Mutant;
 use serde::{Deserialize, Serialize};
 
+use super::jobs::StoredCause;
 use crate::wire::Order;
 
 /// So long a deleted guest keeps a number of its own; a request that is older than this is below the floor.
@@ -79,6 +80,8 @@ pub(crate) enum Admission {
     Accept,
     /// It was accepted before: answer as then.
     Repeat(Option<String>),
+    /// It was accepted before, and has a higher number since a store was accepted: answer as then, and store its mark first.
+    Renumber(Mark),
     /// It comes too late: this number was seen.
     Stale(Order),
 }
@@ -118,6 +121,9 @@ impl Fence {
         }
         if let Some(mark) = self.marks.get(&guest) {
             return match stamp {
+                Some(stamp) if stamp.order > mark.order && stamp.job == mark.job => {
+                    Admission::Renumber(Mark { order: stamp.order, ..mark.clone() })
+                }
                 Some(stamp) if stamp.order > mark.order => Admission::Accept,
                 Some(stamp) if stamp.order == mark.order && stamp.job == mark.job => {
                     if lochness_mutant::is(Mutant::OrderRunsTwice) {
@@ -136,10 +142,11 @@ impl Fence {
         }
     }
 
-    /// Whether a job that was accepted with `order` is still the guest's newest, when it is about to start.
-    pub(crate) fn is_current(&self, guest: GuestId, order: Option<Order>) -> bool {
-        match (self.marks.get(&guest), order) {
-            (Some(mark), Some(order)) => mark.order == order,
+    /// Whether a job that was accepted for `cause` is still the guest's newest, when it is about to start. Its number may
+    /// have risen since.
+    pub(crate) fn is_current(&self, guest: GuestId, cause: StoredCause) -> bool {
+        match (self.marks.get(&guest), cause.order) {
+            (Some(mark), Some(_)) => cause.job == Some(mark.job),
             (Some(_), None) => false,
             (None, Some(order)) => self.floor.is_none_or(|floor| order > floor),
             (None, None) => true,
@@ -235,6 +242,10 @@ mod tests {
         Stamp { order: Order::new(1, u64::from(order)), job: JobId::new(Uuid::from_u128(job)) }
     }
 
+    fn cause(stamp: Stamp) -> StoredCause {
+        StoredCause { job: Some(stamp.job), order: Some(stamp.order) }
+    }
+
     proptest! {
         #[test]
         fn whatever_arrives_late_or_twice_the_accepted_orders_of_a_guest_only_rise(steps in steps()) {
@@ -257,7 +268,7 @@ mod tests {
                                     remote: Some(stamp.job.to_string()), gone_at: None,
                                 };
                                 fence.apply(FenceRecord::Mark(guest(number), mark));
-                                prop_assert!(fence.is_current(guest(number), Some(stamp.order)));
+                                prop_assert!(fence.is_current(guest(number), cause(stamp)));
                                 before.push(stamp);
                                 here.insert(number, true);
                             }
@@ -265,6 +276,7 @@ mod tests {
                                 prop_assert_eq!(before.last(), Some(&stamp));
                                 prop_assert_eq!(remote, Some(stamp.job.to_string()));
                             }
+                            Admission::Renumber(_) => prop_assert!(false, "no job has two numbers"),
                             Admission::Stale(seen) => prop_assert!(stamp.order <= seen),
                         }
                     }
@@ -351,8 +363,29 @@ mod tests {
         let mut fence = Fence::default();
         let Stamp { order, job } = stamp(6, false);
         fence.apply(FenceRecord::Mark(guest(0), Mark { order, job, remote: None, gone_at: None }));
-        assert!(!fence.is_current(guest(0), Some(stamp(5, false).order)));
-        assert!(!fence.is_current(guest(0), None));
-        assert!(fence.is_current(guest(0), Some(order)));
+        assert!(!fence.is_current(guest(0), cause(stamp(5, false))));
+        assert!(!fence.is_current(guest(0), StoredCause::default()));
+        assert!(fence.is_current(guest(0), cause(stamp(6, false))));
+    }
+
+    #[test]
+    fn a_job_that_comes_again_with_a_higher_number_is_the_same_job() {
+        let mut fence = Fence::default();
+        let first = stamp(6, false);
+        let Stamp { order, job } = first;
+        let remote = Some("remote".to_owned());
+        let mark = Mark { order, job, remote: remote.clone(), gone_at: None };
+        fence.apply(FenceRecord::Mark(guest(0), mark.clone()));
+        // A store was accepted: the incarnation that leads all numbers has risen.
+        let again = Stamp { order: Order::new(2, 6), job };
+        let raised = Mark { order: again.order, ..mark };
+        let admitted = fence.admit(guest(0), Presence::Here, Some(again));
+        assert_eq!(admitted, Admission::Renumber(raised.clone()));
+        fence.apply(FenceRecord::Mark(guest(0), raised));
+        assert!(fence.is_current(guest(0), cause(first)), "it waits in the queue still");
+        let twice = fence.admit(guest(0), Presence::Here, Some(again));
+        assert_eq!(twice, Admission::Repeat(remote));
+        let older = fence.admit(guest(0), Presence::Here, Some(stamp(7, false)));
+        assert_eq!(older, Admission::Stale(again.order));
     }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Compat, StateWords};
 use super::history::EffectKind;
-use crate::wire::AgentGuest;
+use crate::wire::{AgentGuest, Nic};
 
 /// A guest's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,20 @@ impl GuestRecord {
         nics.map(|nic| nic.address.clone()).collect()
     }
 
+    /// Whether there is more of it than a record.
+    pub(crate) fn is_made(&self) -> bool {
+        self.power != PowerState::New
+    }
+
+    /// Whether its interfaces are those of `other`: what nobody can change while it is there.
+    pub(crate) fn has_interfaces_of(&self, other: &AgentGuest) -> bool {
+        let (ours, theirs) = (&self.guest.nics, &other.nics);
+        let is_same = |(one, two): (&Nic, &Nic)| {
+            one.mac.eq_ignore_ascii_case(&two.mac) && one.address == two.address
+        };
+        ours.len() == theirs.len() && ours.iter().zip(theirs).all(is_same)
+    }
+
     /// Whether a host that lost its lease must stop it, because it may be placed anew.
     pub(crate) fn is_evacuated(&self) -> bool {
         self.guest.metadata.get("evacuate").is_some_and(|value| value == "recreate")
@@ -122,15 +136,26 @@ impl PowerState {
     }
 }
 
-/// What `action` makes of a guest that does `power`, or why it cannot be done. What is already so is no error.
-pub(crate) fn transition(action: JobAction, power: PowerState) -> Result<Transition, String> {
+/// What `action` makes of a guest that does `power`, or why it cannot be done. What is already so is no error. Only the
+/// original makes again what was made: its creates carry no number that would tell a second one from a late one.
+pub(crate) fn transition(
+    compat: Compat,
+    action: JobAction,
+    power: PowerState,
+) -> Result<Transition, String> {
     use EffectKind as E;
     use JobAction as A;
     use PowerState as P;
     let (power, effects): (PowerState, &'static [EffectKind]) = match (action, power) {
         (A::Create | A::Start | A::Restart, P::New) => (P::Running, &[E::Created, E::Started]),
-        (A::Create, P::Running | P::Paused) => (power, &[E::Redefined]),
-        (A::Create, P::Shutoff | P::Crashed) => (P::Running, &[E::Redefined, E::Started]),
+        (A::Create, P::Running | P::Paused) => match compat {
+            Compat::Mistify => (power, &[E::Redefined]),
+            Compat::Lochness => (power, &[]),
+        },
+        (A::Create, P::Shutoff | P::Crashed) => match compat {
+            Compat::Mistify => (P::Running, &[E::Redefined, E::Started]),
+            Compat::Lochness => (P::Running, &[E::Started]),
+        },
         (A::Start | A::Restart, P::Shutoff | P::Crashed) => (P::Running, &[E::Started]),
         (A::Start | A::Resume, P::Running) => (P::Running, &[]),
         (A::Shutdown | A::Poweroff, P::Running | P::Paused) => (P::Shutoff, &[E::Stopped]),

@@ -11,7 +11,7 @@ use lochness_api::job::JobAction;
 use serde::{Deserialize, Serialize};
 
 use super::record::Cause;
-use crate::wire::{AGENT_QUEUE, AgentGuest, AgentJob, AgentJobStatus, ImageFetch};
+use crate::wire::{AGENT_QUEUE, AgentGuest, AgentJob, AgentJobStatus, ImageFetch, Order};
 
 /// So many jobs may wait in a queue.
 pub(crate) const QUEUE_LIMIT: usize = 100;
@@ -31,6 +31,9 @@ pub(crate) struct JobRecord {
     pub(crate) updated_at: Timestamp,
     pub(crate) status: AgentJobStatus,
     pub(crate) message: String,
+    /// What the ruleset in force must at least be of when it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ruleset: Option<Order>,
     /// The guest as it was when the request came: the original's actions carry it, and their result overwrites the
     /// record with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,7 +44,7 @@ pub(crate) struct JobRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct StoredCause {
     pub(crate) job: Option<lochness_api::JobId>,
-    pub(crate) order: Option<crate::wire::Order>,
+    pub(crate) order: Option<Order>,
 }
 
 /// What a job does.

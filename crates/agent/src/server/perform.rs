@@ -103,7 +103,7 @@ impl Core {
         if self.config.compat == Compat::Mistify {
             return Ok(());
         }
-        if !self.state.fence.is_current(*id, job.cause.order) {
+        if !self.state.fence.is_current(*id, job.cause) {
             return Err("a newer order came".to_owned());
         }
         let Some(guest) = self.state.guests.get(id) else {
@@ -113,6 +113,16 @@ impl Core {
             && makes_run(*action)
         {
             return Err(format!("firewall is not in force: {why}"));
+        }
+        // Whoever asked knew of such a ruleset here; a host that has lost its memory since has none.
+        let in_force = self.state.firewall.revision();
+        if let Some(needed) = job.ruleset.filter(|needed| in_force < Some(*needed))
+            && makes_run(*action)
+        {
+            let in_force = in_force.map_or_else(|| "none".to_owned(), |order| order.to_string());
+            return Err(format!(
+                "the ruleset in force is {in_force}, and the guest needs {needed} or a later one"
+            ));
         }
         if self.self_fenced && guest.is_evacuated() && makes_run(*action) {
             return Err("host is fenced: its lease is lost".to_owned());
@@ -139,7 +149,7 @@ impl Core {
         let Some(record) = self.state.guests.get(&id).cloned() else {
             return Err("guest is gone".to_owned());
         };
-        let Transition { power, effects } = transition(action, record.power)?;
+        let Transition { power, effects } = transition(self.config.compat, action, record.power)?;
         let mut batch = self.effects(effects, &record, &job.cause());
         let after = match power {
             Some(power) => {

@@ -28,6 +28,9 @@ pub const HEADER_EPOCH: &str = "x-lochness-epoch";
 pub const HEADER_ORDER: &str = "x-lochness-order";
 /// Request header: the job's id; the same order with the same job is a repetition, with another one a refusal.
 pub const HEADER_JOB: &str = "x-lochness-job-id";
+/// Request header: the revision that the ruleset in force must at least be of for a guest to begin to run. Absent where
+/// nobody waits for one.
+pub const HEADER_RULESET: &str = "x-lochness-ruleset";
 /// Answer header of the list of guests: how often the firewall came in force or ceased to be without the leader's doing,
 /// since the agent began. Absent while it never did.
 pub const HEADER_FIREWALL: &str = "x-lochness-firewall";

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use lochness_agent::Ticket;
 use lochness_agent::client::AgentError;
-use lochness_agent::server::{Delays, EffectKind, HostConfig};
-use lochness_agent::wire::{AgentJobStatus, Order};
+use lochness_agent::server::{Delays, EffectKind, Event, FirewallConfig, HostConfig};
+use lochness_agent::wire::{AgentGuest, AgentJobStatus, FirewallPut, Order};
 use lochness_api::job::JobAction;
 
 use crate::fixture::{Fixture, bare_ticket, config, guest, guest_id, job_id, ticket};
@@ -24,6 +25,56 @@ async fn a_request_that_arrives_twice_runs_once_and_is_answered_twice() {
     let again = agent.client.act(guest_id(1), JobAction::Delete, &ticket(6)).await;
     assert!(again.is_ok(), "{again:?}");
     assert_eq!(agent.host.stats().jobs_begun, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_comes_again_with_a_higher_incarnation_runs_once() {
+    let agent = Fixture::new(config());
+    let first = agent.client.create(&guest(1), &ticket(5)).await.unwrap();
+    agent.ended(&first).await;
+    let again = Ticket { order: Some(Order::new(2, 5)), ..ticket(5) };
+    assert_eq!(agent.client.create(&guest(1), &again).await.unwrap(), first);
+    assert_eq!(agent.effects(), [EffectKind::Created, EffectKind::Started]);
+    let late = agent.client.act(guest_id(1), JobAction::Delete, &ticket(6)).await;
+    assert!(is_fenced(&late), "what the new incarnation has not given out is refused: {late:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_was_made_is_not_made_again() {
+    let agent = Fixture::new(config());
+    agent.create(1, 5).await;
+    assert_eq!(agent.create(1, 6).await.status, AgentJobStatus::Complete);
+    assert_eq!(agent.effects(), [EffectKind::Created, EffectKind::Started]);
+    agent.host.happen(Event::CrashGuest(guest_id(1))).unwrap();
+    assert_eq!(agent.create(1, 7).await.status, AgentJobStatus::Complete);
+    assert_eq!(agent.effects()[2..], [EffectKind::Crashed, EffectKind::Started]);
+    let nics = guest(2).nics;
+    let other = AgentGuest { nics, ..guest(1) };
+    let refused = agent.client.create(&other, &ticket(8)).await;
+    assert!(matches!(refused, Err(AgentError::Refused { code: 422, .. })), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_begins_to_run_only_with_the_ruleset_that_it_needs() {
+    let agent = Fixture::new(HostConfig { firewall: FirewallConfig::Simulated, ..config() });
+    let needs = |job| Ticket { ruleset: Some(Order::new(1, 4)), ..ticket(job) };
+    let put = |revision| FirewallPut {
+        hash: format!("h{revision}"),
+        revision: Order::new(1, revision),
+        ruleset: "table inet lochness { }".to_owned(),
+    };
+    for (job, ruleset) in [(5, None), (6, Some(3)), (7, Some(4))] {
+        if let Some(revision) = ruleset {
+            agent.client.put_firewall(&put(revision), Duration::from_secs(5)).await.unwrap();
+        }
+        let remote = agent.client.create(&guest(1), &needs(job)).await.unwrap();
+        let ended = agent.ended(&remote).await;
+        assert_eq!(ended.status == AgentJobStatus::Complete, ruleset == Some(4), "{ended:?}");
+    }
+    agent.host.happen(Event::Wipe).unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let remote = agent.client.create(&guest(1), &needs(8)).await.unwrap();
+    assert!(agent.ended(&remote).await.message.contains("ruleset in force is none"));
 }
 
 #[tokio::test(start_paused = true)]

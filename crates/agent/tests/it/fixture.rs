@@ -49,7 +49,7 @@ pub(crate) fn guest(number: u128) -> AgentGuest {
 /// The ticket of the job with this number, which is its order too.
 pub(crate) fn ticket(number: u64) -> Ticket {
     let order = Some(Order::new(1, number));
-    Ticket { job: job_id(number), order, budget: Duration::from_secs(5) }
+    Ticket { job: job_id(number), order, ruleset: None, budget: Duration::from_secs(5) }
 }
 
 /// A ticket for agents without order.

@@ -39,6 +39,8 @@ pub(crate) struct HostHistory {
     /// Whether the agent knows orders; the original does not, and less is promised for it.
     pub(crate) ordered: bool,
     pub(crate) effects: Vec<Effect>,
+    /// When its agent lost all that it knew, and its guests.
+    pub(crate) wiped: Vec<Timestamp>,
 }
 
 /// Something that must never be.
@@ -52,6 +54,8 @@ pub(crate) struct Violation {
     pub(crate) what: String,
     /// It is none when the test itself wrote the revision.
     pub(crate) unless_ours: bool,
+    /// It needs an agent without order, for which it is not promised.
+    pub(crate) of_originals: bool,
 }
 
 /// Follows one store.

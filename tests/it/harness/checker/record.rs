@@ -24,6 +24,8 @@ pub(super) struct Record {
     pub(super) steps: Vec<Step>,
     /// Every job that there ever was, as it was last, with its create revision.
     pub(super) jobs: BTreeMap<JobId, (Job, i64)>,
+    /// When a job was first seen to have ended.
+    pub(super) finished: BTreeMap<JobId, Timestamp>,
     /// Every placement that there ever was: guest, host, placement revision.
     pub(super) placed: Vec<(GuestId, HypervisorId, i64)>,
     /// Every number that ever led epochs and orders.
@@ -38,6 +40,7 @@ impl Record {
             view: View::new(prefix),
             steps: Vec::new(),
             jobs: BTreeMap::new(),
+            finished: BTreeMap::new(),
             placed: Vec::new(),
             incarnations: BTreeSet::new(),
             found: Vec::new(),
@@ -75,6 +78,9 @@ impl Record {
                 Key::Job(id) => {
                     if let Some(job) = self.view.jobs.get(id) {
                         self.jobs.insert(*id, (job.clone(), after.created));
+                        if job.status.is_finished() {
+                            self.finished.entry(*id).or_insert(step.seen);
+                        }
                     }
                 }
                 Key::Placement(host, guest) if after.version == 1 => {

@@ -37,7 +37,8 @@ pub(super) fn check(
 ) -> Vec<Violation> {
     let mut found = Vec::new();
     let mut wrong = |guest: Option<GuestId>, unless_ours: bool, what: String| {
-        found.push(Violation { revision: step.revision, guest, what, unless_ours });
+        let (revision, of_originals) = (step.revision, false);
+        found.push(Violation { revision, guest, what, unless_ours, of_originals });
     };
     for (guest, what) in reservations(view) {
         wrong(Some(guest), false, what);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use lochness_agent::server::{Effect, EffectKind};
 use lochness_agent::wire::Order;
-use lochness_api::{GuestId, HypervisorId, Id, JobId, Key, Prefix};
+use lochness_api::{GuestId, Id, JobId, Key, Prefix};
 use lochness_kv::{Event, KeyValue};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -119,7 +119,7 @@ fn effect(second: i64, kind: EffectKind, guest: u32, job: Option<(JobId, i64)>) 
 }
 
 fn history(host: &str, effects: Vec<Effect>) -> HostHistory {
-    HostHistory { host: host_id(host), ordered: true, effects }
+    HostHistory { host: host_id(host), ordered: true, effects, wiped: Vec::new() }
 }
 
 fn judged(story: &Story, histories: &[HostHistory]) -> String {
@@ -339,11 +339,58 @@ fn a_guest_that_was_deleted_leaves_its_address_to_others() {
     let (id, (key, mut document)) = job(20, "a", "working");
     document.as_mut().expect("it is put")["action"] = json!("delete");
     let other = (id, story.step(&[(key, document)]));
-    let gone: HypervisorId = host_id("a");
     let effects = vec![
         effect(1, EffectKind::Started, 20, Some(one)),
         effect(2, EffectKind::Deleted, 20, Some(other)),
     ];
-    let told = judged(&story, &[HostHistory { host: gone, ordered: true, effects }]);
+    let told = judged(&story, &[history("a", effects)]);
     assert_eq!(told, "");
+}
+
+#[test]
+fn a_second_create_by_an_agent_with_order_is_caught_also_when_the_guest_does_not_run() {
+    let mut story = Story::new();
+    let job = Some(created(&mut story, 20, "a"));
+    let effects =
+        vec![effect(1, EffectKind::Created, 20, job), effect(3, EffectKind::Redefined, 20, job)];
+    let told = judged(&story, &[history("a", effects.clone())]);
+    assert!(told.contains("a second time"), "{told}");
+    let original = HostHistory { ordered: false, ..history("a", effects) };
+    assert!(!judged(&story, &[original]).contains("a second time"));
+}
+
+#[test]
+fn only_what_needs_an_original_is_said_to_be_of_one() {
+    let mut story = Story::new();
+    let job = Some(created(&mut story, 20, "a"));
+    let life = |host, at| history(host, vec![effect(at, EffectKind::Started, 20, job)]);
+    let original = |host, at| HostHistory { ordered: false, ..life(host, at) };
+    let of_originals = |histories: &[HostHistory]| {
+        let found = truth::check(&story.record, histories, &BTreeSet::new());
+        let mut twice = found.into_iter().filter(|it| it.what.contains("on another host"));
+        twice.next_back().expect("it is found").of_originals
+    };
+    assert!(of_originals(&[life("a", 1), original("b", 2)]));
+    assert!(of_originals(&[original("a", 1), life("b", 2)]));
+    assert!(!of_originals(&[original("a", 1), life("b", 2), life("c", 3)]));
+}
+
+#[test]
+fn a_job_may_be_done_again_only_if_it_was_under_way_when_its_host_forgot() {
+    let mut story = Story::new();
+    let (id, entry) = job(20, "a", "working");
+    let mut step = placed(20, "a", "10.1.0.20", "Creating", Some(id));
+    step.push(entry);
+    let under_way = Some((id, story.step(&step)));
+    let ended = Some(created(&mut story, 21, "a"));
+    let twice = |guest, job, wiped: Vec<Timestamp>| {
+        let kind = EffectKind::Created;
+        let effects = vec![effect(1, kind, guest, job), effect(9, kind, guest, job)];
+        judged(&story, &[HostHistory { wiped, ..history("a", effects) }])
+    };
+    let at = |nth| effect(nth, EffectKind::Lost, 20, None).at;
+    assert!(twice(20, under_way, Vec::new()).contains("S5:"));
+    assert!(!twice(20, under_way, vec![at(5)]).contains("S5:"));
+    assert!(twice(20, under_way, vec![at(10)]).contains("S5:"), "it forgot only later");
+    assert!(twice(21, ended, vec![at(5)]).contains("S5:"), "nobody asked for it any more");
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use jiff::{SignedDuration, Timestamp};
 use lochness_agent::server::{Effect, EffectKind};
 use lochness_agent::wire::Order;
 use lochness_api::job::JobAction;
@@ -11,6 +12,9 @@ use lochness_api::{GuestId, HypervisorId, JobId, Key, SubnetId};
 
 use super::record::Record;
 use super::{HostHistory, Violation};
+
+/// What was sent for a job has arrived, and is done, within this time after its end.
+const LATEST: SignedDuration = SignedDuration::from_secs(90);
 
 /// Whether the guest runs at the end of the history.
 pub(crate) fn runs(history: &[Effect], guest: GuestId) -> bool {
@@ -47,7 +51,8 @@ pub(super) fn check(
     histories: &[HostHistory],
     foreign: &BTreeSet<GuestId>,
 ) -> Vec<Violation> {
-    let mut judge = Judge { record, foreign, ..Judge::new(record, foreign) };
+    let mut judge = Judge::new(record, foreign);
+    judge.originals = histories.iter().filter(|it| !it.ordered).map(|it| it.host).collect();
     // One machine, one clock: effects of several hosts can be put in order.
     let mut all: Vec<_> = histories
         .iter()
@@ -92,6 +97,7 @@ fn freed_too_early(record: &Record, histories: &[HostHistory]) -> Vec<Violation>
                         guest: Some(guest),
                         what: format!("S3: {ip} was freed while {guest} runs on {}", history.host),
                         unless_ours: true,
+                        of_originals: !history.ordered,
                     });
                 }
             }
@@ -118,10 +124,13 @@ fn has_another_address(
 struct Judge<'a> {
     record: &'a Record,
     foreign: &'a BTreeSet<GuestId>,
+    /// Hosts whose agents know no order: less is promised for them.
+    originals: BTreeSet<HypervisorId>,
     lives: BTreeMap<GuestId, BTreeMap<HypervisorId, Life>>,
-    /// Who runs with an address.
-    addresses: BTreeMap<String, GuestId>,
-    effects: BTreeMap<(JobId, String), u32>,
+    /// Who runs with an address, and where.
+    addresses: BTreeMap<String, BTreeSet<(GuestId, HypervisorId)>>,
+    /// When a job last had an effect.
+    effects: BTreeMap<(JobId, String), Timestamp>,
     /// Creations on agents without order, where no effect names its job.
     created: BTreeMap<GuestId, usize>,
     found: Vec<Violation>,
@@ -132,6 +141,7 @@ impl<'a> Judge<'a> {
         Self {
             record,
             foreign,
+            originals: BTreeSet::new(),
             lives: BTreeMap::new(),
             addresses: BTreeMap::new(),
             effects: BTreeMap::new(),
@@ -141,45 +151,70 @@ impl<'a> Judge<'a> {
     }
 
     fn wrong(&mut self, guest: GuestId, what: String) {
-        self.found.push(Violation { revision: 0, guest: Some(guest), what, unless_ours: false });
+        self.wrong_by(guest, what, false);
+    }
+
+    fn wrong_by(&mut self, guest: GuestId, what: String, of_originals: bool) {
+        let (revision, guest, unless_ours) = (0, Some(guest), false);
+        self.found.push(Violation { revision, guest, what, unless_ours, of_originals });
     }
 
     /// S1 and S2: a guest is made once and runs on one host; an address has one running guest.
     fn lives(&mut self, host: HypervisorId, guest: GuestId, effect: &Effect) {
+        let is_original = self.originals.contains(&host);
         let there = self.lives.entry(guest).or_default();
-        let is_there = there.values().any(|life| *life != Life::Gone);
-        let runs_here = there.get(&host) == Some(&Life::Runs);
-        let runs_elsewhere =
-            there.iter().any(|(other, life)| *other != host && *life == Life::Runs);
+        let of = |life: &[Life]| {
+            let hosts = there.iter().filter(|(_, it)| life.contains(it)).map(|(host, _)| *host);
+            hosts.collect::<BTreeSet<_>>()
+        };
+        let (present, mut running) = (of(&[Life::Runs, Life::Rests]), of(&[Life::Runs]));
+        let ran_here = running.remove(&host);
         if let Some(life) = change_of(effect.kind) {
             there.insert(host, life);
         }
+        // Nothing is promised between two hosts one of which is an original.
+        let is_of_originals = |others: &BTreeSet<HypervisorId>| {
+            is_original || others.iter().all(|other| self.originals.contains(other))
+        };
         match effect.kind {
-            EffectKind::Created if is_there => {
-                self.wrong(
-                    guest,
-                    format!("S1: {guest} was created on {host} and is there already"),
-                );
+            EffectKind::Created if !present.is_empty() => {
+                let of_originals = is_of_originals(&present);
+                let what = format!("S1: {guest} was created on {host} and is there already");
+                self.wrong_by(guest, what, of_originals);
             }
-            // One that does not run may be made again: its record may have been all that was left of it.
-            EffectKind::Redefined if runs_here => {
-                self.wrong(guest, format!("S1: {guest} was created a second time on {host}"));
-            }
-            EffectKind::Started if runs_elsewhere => {
-                self.wrong(guest, format!("S1: {guest} runs on {host} and on another host"));
+            // An original makes one that does not run again: its record may have been all that was left of it.
+            EffectKind::Redefined if ran_here || !is_original => {
+                let what = format!("S1: {guest} was created a second time on {host}");
+                self.wrong_by(guest, what, is_original);
             }
             EffectKind::Started => {
+                if !running.is_empty() {
+                    let of_originals = is_of_originals(&running);
+                    let what = format!("S1: {guest} runs on {host} and on another host");
+                    self.wrong_by(guest, what, of_originals);
+                }
                 for address in &effect.addresses {
-                    let holder = self.addresses.insert(address.clone(), guest);
-                    if let Some(other) = holder.filter(|other| *other != guest) {
-                        self.wrong(guest, format!("S2: {guest} and {other} run with {address}"));
-                    }
+                    self.takes(host, guest, address);
                 }
             }
             _ if matches!(change_of(effect.kind), Some(Life::Rests | Life::Gone)) => {
-                self.addresses.retain(|_, holder| *holder != guest);
+                for holders in self.addresses.values_mut() {
+                    holders.remove(&(guest, host));
+                }
             }
             _ => {}
+        }
+    }
+
+    /// S2: a guest begins to run with an address.
+    fn takes(&mut self, host: HypervisorId, guest: GuestId, address: &str) {
+        let holders = self.addresses.entry(address.to_owned()).or_default();
+        let others: Vec<_> = holders.iter().filter(|(other, _)| *other != guest).copied().collect();
+        holders.insert((guest, host));
+        for (other, at) in others {
+            let of_originals = [host, at].iter().any(|host| self.originals.contains(host));
+            let what = format!("S2: {guest} and {other} run with {address}");
+            self.wrong_by(guest, what, of_originals);
         }
     }
 
@@ -214,14 +249,31 @@ impl<'a> Judge<'a> {
         if kind == EffectKind::Deleted && asked != JobAction::Delete {
             self.wrong(guest, format!("S4: {kind:?} of {guest} by job {job}, which is to {asked}"));
         }
-        let times = self.effects.entry((job, format!("{kind:?}"))).or_default();
-        *times += 1;
-        if *times > 1 {
+        let former = self.effects.insert((job, format!("{kind:?}")), effect.at);
+        if former.is_some_and(|former| !self.was_forgotten(history, job, former, effect.at)) {
             self.wrong(guest, format!("S5: {kind:?} of {guest} happened twice by job {job}"));
         }
         if matches!(kind, EffectKind::Started | EffectKind::Resumed) {
             self.is_covered(history.host, guest, effect, order);
         }
+    }
+
+    /// Whether the host forgot between two effects of a job that it had been asked for it: while the job was under way the
+    /// same request went again, and what had been sent arrived soon after its end at the latest.
+    fn was_forgotten(
+        &self,
+        history: &HostHistory,
+        job: JobId,
+        former: Timestamp,
+        now: Timestamp,
+    ) -> bool {
+        let ended = self.record.finished.get(&job);
+        history.wiped.iter().any(|wiped| {
+            let between = former <= *wiped && *wiped <= now;
+            between
+                && ended
+                    .is_none_or(|ended| *ended >= *wiped && now.duration_since(*ended) <= LATEST)
+        })
     }
 
     fn is_covered(&mut self, host: HypervisorId, guest: GuestId, effect: &Effect, order: Order) {
@@ -247,10 +299,8 @@ impl<'a> Judge<'a> {
             };
             let jobs = self.record.jobs.values().filter(creates).count();
             if created > jobs {
-                self.wrong(
-                    guest,
-                    format!("S5: {guest} was created {created} times by {jobs} jobs"),
-                );
+                let what = format!("S5: {guest} was created {created} times by {jobs} jobs");
+                self.wrong_by(guest, what, true);
             }
         }
     }

@@ -12,16 +12,17 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::accept::{Accepted, Denied};
 use super::super::config::Compat;
+use super::super::fence::Stamp;
 use super::super::guests::Trouble;
 use super::super::host::{Host, Life};
 use super::request::{BadRequest, Head};
 use super::{bad, denied, reply, request};
-use crate::wire::{AgentGuest, HEADER_FIREWALL};
+use crate::wire::{AgentGuest, HEADER_FIREWALL, Order};
 
 /// `POST /guests`.
 pub(super) async fn create(host: &Host, life: &Life, head: &Head, body: Body) -> Response {
-    let stamp = match stamp_of(host, head) {
-        Ok(stamp) => stamp,
+    let (stamp, ruleset) = match numbers_of(host, head) {
+        Ok(numbers) => numbers,
         Err(error) => return bad(&error),
     };
     let body = match request::json::<Value>(body).await {
@@ -32,7 +33,7 @@ pub(super) async fn create(host: &Host, life: &Life, head: &Head, body: Body) ->
         let Some(mut core) = host.core_of(life) else { return reply::refused() };
         let made = GuestId::new(core.random_uuid());
         match guest_of(body, made) {
-            Ok(guest) => core.create(guest, stamp),
+            Ok(guest) => core.create(guest, stamp, ruleset),
             Err(error) => return bad(&error),
         }
     };
@@ -46,13 +47,13 @@ pub(super) async fn act(host: &Host, life: &Life, head: &Head, id: &str, action:
     }
     let Some(action) = action_of(host.compat(), action) else { return reply::no_route() };
     let Some(id) = parse_id(id) else { return denied(host, &Denied::UnknownGuest) };
-    let stamp = match stamp_of(host, head) {
-        Ok(stamp) => stamp,
+    let (stamp, ruleset) = match numbers_of(host, head) {
+        Ok(numbers) => numbers,
         Err(error) => return bad(&error),
     };
     let accepted = {
         let Some(mut core) = host.core_of(life) else { return reply::refused() };
-        core.act(id, action, stamp)
+        core.act(id, action, stamp, ruleset)
     };
     answer(host, life, accepted).await
 }
@@ -129,11 +130,11 @@ async fn answer(host: &Host, life: &Life, accepted: Result<Accepted, Denied>) ->
     }
 }
 
-/// The original knows no order.
-fn stamp_of(host: &Host, head: &Head) -> Result<Option<super::super::fence::Stamp>, BadRequest> {
+/// What a request is numbered with, and which ruleset it needs. The original knows neither.
+fn numbers_of(host: &Host, head: &Head) -> Result<(Option<Stamp>, Option<Order>), BadRequest> {
     match host.compat() {
-        Compat::Mistify => Ok(None),
-        Compat::Lochness => head.stamp(),
+        Compat::Mistify => Ok((None, None)),
+        Compat::Lochness => Ok((head.stamp()?, head.ruleset()?)),
     }
 }
 

@@ -167,6 +167,7 @@ fn denied(host: &Host, denied: &Denied) -> Response {
     let status = match denied {
         Denied::Epoch(_) | Denied::Order(_) => StatusCode::CONFLICT,
         Denied::UnknownGuest => StatusCode::NOT_FOUND,
+        Denied::AnotherGuest => StatusCode::UNPROCESSABLE_ENTITY,
         Denied::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
         Denied::QueueFull => StatusCode::TOO_MANY_REQUESTS,
         Denied::Storage(error) => return storage_failed(host, error),

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Duration;
 
 use super::super::fence::Stamp;
-use crate::wire::{HEADER_EPOCH, HEADER_JOB, HEADER_ORDER, Order};
+use crate::wire::{HEADER_EPOCH, HEADER_JOB, HEADER_ORDER, HEADER_RULESET, Order};
 
 /// The largest body, in bytes: a ruleset of 50,000 addresses.
 const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -85,14 +85,17 @@ impl Head {
     }
 
     pub(super) fn epoch(&self) -> Result<Option<Order>, BadRequest> {
-        let epoch = self.text(HEADER_EPOCH);
-        epoch.map(|text| text.parse().map_err(|_| BadRequest::Number(HEADER_EPOCH))).transpose()
+        self.number(HEADER_EPOCH)
+    }
+
+    /// What the ruleset in force must at least be of.
+    pub(super) fn ruleset(&self) -> Result<Option<Order>, BadRequest> {
+        self.number(HEADER_RULESET)
     }
 
     /// Order and job of a guest request.
     pub(super) fn stamp(&self) -> Result<Option<Stamp>, BadRequest> {
-        let Some(order) = self.text(HEADER_ORDER) else { return Ok(None) };
-        let order = order.parse().map_err(|_| BadRequest::Number(HEADER_ORDER))?;
+        let Some(order) = self.number(HEADER_ORDER)? else { return Ok(None) };
         let job = self.text(HEADER_JOB).and_then(|job| job.parse().ok()).ok_or(BadRequest::Job)?;
         Ok(Some(Stamp { order, job }))
     }
@@ -113,6 +116,11 @@ impl Head {
     pub(super) fn query(&self, name: &str) -> Option<&str> {
         let pairs = self.0.uri.query()?.split('&');
         pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, v)| v)
+    }
+
+    fn number(&self, name: &'static str) -> Result<Option<Order>, BadRequest> {
+        let text = self.text(name);
+        text.map(|text| text.parse().map_err(|_| BadRequest::Number(name))).transpose()
     }
 
     fn text(&self, name: &str) -> Option<&str> {
