@@ -60,6 +60,7 @@ struct Cell {
 }
 
 /// The parts of a record that are written one by one.
+#[derive(Clone, Copy)]
 enum Part {
     Document,
     Status,

@@ -66,7 +66,7 @@ impl Pool {
 
 impl fmt::Debug for Pool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("kept", &self.numbers.len()).finish()
+        f.debug_struct("Pool").field("kept", &self.numbers.len()).finish_non_exhaustive()
     }
 }
 
