@@ -24,7 +24,7 @@ fn create(outcome: Option<Result<(), String>>, state: Option<&'static str>) -> C
 fn how_far_a_job_is_is_told_once_it_has_been_under_way_for_a_while() {
     let early = create(None, None).plan();
     assert_eq!(written(&early).phase, Phase::Scheduled, "{early:?}");
-    let left = Settings::default().status_interval - MOMENT;
+    let left = Settings::default().status_interval.saturating_sub(MOMENT);
     assert_eq!(early.again_in, Some(left));
     let late = Case { seen_for: Duration::from_secs(1), ..create(None, None) }.plan();
     assert_eq!(written(&late).phase, Phase::Creating);

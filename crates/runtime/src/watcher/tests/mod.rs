@@ -193,9 +193,9 @@ async fn a_member_that_lags_for_two_seconds_is_no_rollback() {
     let mut fixture = Fixture::start(&store, WatcherOptions::default());
     fixture.until("live", |seen| seen.calls.contains(&Call::Live)).await;
     let lags_until = Instant::now() + Duration::from_secs(2);
-    store.set_fault(Box::new(move |op| match op.kind {
-        OpKind::Range if Instant::now() < lags_until => Fault::StaleRead(2),
-        _ => Fault::None,
+    store.set_fault(Box::new(move |op| {
+        let lags = op.kind == OpKind::Range && Instant::now() < lags_until;
+        if lags { Fault::StaleRead(2) } else { Fault::None }
     }));
     store.cut_watches();
     let revision = put(&store, "p/0", "new").await;
