@@ -21,7 +21,7 @@ use crate::machine::Machine;
 use crate::network::{LATEST, Network};
 use crate::profile::Profile;
 use crate::replica::{LONGEST_DOWN, Replica};
-use crate::script::{User, put};
+use crate::script::{User, confirm_what_is_shown, put};
 use crate::weather::Weather;
 
 /// Guests that the user thinks of.
@@ -130,6 +130,9 @@ async fn run(plan: &Plan) -> Ended {
         machine.recovers();
         let (key, value) = document(machine, &machine.authority());
         put(&shop, &key, &value).await;
+    }
+    if course.profile.user.mass_deletion {
+        tasks.spawn("person", confirm_what_is_shown(Arc::clone(&shop), replicas.len()));
     }
     let mut unmet = until_silent(&course, &judge, &settings).await;
     unmet.extend(start_cold(&course, &judge, &replicas).await);

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lochness_api::status::ClusterStatus;
 use lochness_api::{Key, Prefix};
 use lochness_kv::Op;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::checker::Checker;
 use crate::client::{Shop, write, write_all};
 use crate::course::Course;
 use crate::faults::Fault;
@@ -212,10 +214,7 @@ impl User {
     /// Confirms every deletion so far.
     async fn confirm(&self) {
         if self.shop.course.profile.user.mass_deletion {
-            let revision = self.shop.kv.revision();
-            self.shop.judge.confirmed(revision);
-            let key = Key::Config("confirm_deletion".to_owned());
-            self.put(&key, &json!(revision.to_string())).await;
+            confirm(&self.shop, self.shop.kv.revision()).await;
         }
     }
 
@@ -232,6 +231,35 @@ impl User {
         self.shop.course.note(|| format!("USER deletes {key}"));
         write(&self.shop, key, None).await;
     }
+}
+
+/// A person looks at what is held, and confirms what the cluster's status shows. A process that reads the store only after
+/// a confirmation cannot know whether a document went before it or after, and asks again when it leads: at most once a
+/// process.
+pub(crate) async fn confirm_what_is_shown(shop: Arc<Shop>, processes: usize) {
+    for _ in 0..processes {
+        let revision = loop {
+            sleep(REFLECTION.0).await;
+            shop.judge.catch_up();
+            if let Some(revision) = shop.judge.look(revision_to_confirm) {
+                break revision;
+            }
+        };
+        confirm(&shop, revision).await;
+    }
+}
+
+/// The revision that the cluster's status shows, unless it was confirmed and only nobody leads who could say so.
+fn revision_to_confirm(checker: &Checker) -> Option<i64> {
+    let status = serde_json::from_slice::<ClusterStatus>(checker.value(&Key::ClusterStatus)?).ok();
+    let confirmed = checker.value(&Key::Config("confirm_deletion".to_owned()));
+    let confirmed = confirmed.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+    status?.confirm_revision.filter(|shown| Some(*shown) > confirmed)
+}
+
+async fn confirm(shop: &Shop, revision: i64) {
+    shop.judge.confirmed(revision);
+    put(shop, &Key::Config("confirm_deletion".to_owned()), &json!(revision.to_string())).await;
 }
 
 /// A person puts a document.
