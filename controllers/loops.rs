@@ -216,6 +216,7 @@ impl Process {
         info!(epoch = %context.epoch(), "the loops run");
         // Looking comes before acting: what the hosts list is known before anything is placed.
         wait_for_lists(&context).await;
+        context.agents.have_looked();
         rollback::compare_with_hosts(&context);
         Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
         let placement = Arc::new(PlacementReconciler::new(context.clone()));

@@ -51,6 +51,9 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
                 Conditions::of(&mut status, input.now).elsewhere(host);
                 return Plan::write(status);
             }
+            if input.may_be_elsewhere {
+                return Plan::write(input.status.clone()).again_in(STALE_LIST_RETRY);
+            }
             return start(input, status, last, JobAction::Create);
         }
         Sight::Listed { power, word } => (power, word),

@@ -104,6 +104,7 @@ impl GuestReconciler {
             outcome: outcome.as_ref(),
             sight: self.sight(&world, report, id, placement),
             elsewhere: elsewhere(&world, &reports, id, placement),
+            may_be_elsewhere: world.was_accepted() && !self.context.agents.has_looked(),
             sight_is_fresh: asked_at.is_some_and(|at| self.context.outcomes.is_fresh(id, at)),
             agent: AgentAbilities::of(report),
             teardown: self.teardown_permit(&world, entry),

@@ -58,6 +58,8 @@ pub(super) struct Input<'a> {
     pub(super) sight: Sight<'a>,
     /// Another host that has the guest.
     pub(super) elsewhere: Option<HypervisorId>,
+    /// Another host may have it: the store was accepted, and not every host was asked since.
+    pub(super) may_be_elsewhere: bool,
     /// Whether the list behind `sight` was asked for after the newest job ended: only then it may start another.
     pub(super) sight_is_fresh: bool,
     /// Whether the agent refuses what is old; whether it can suspend and resume.

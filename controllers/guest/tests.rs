@@ -37,6 +37,7 @@ struct Case {
     state: Option<&'static str>,
     host_silent: bool,
     elsewhere: Option<HypervisorId>,
+    may_be_elsewhere: bool,
     fresh: bool,
     order: bool,
     teardown: TeardownPermit,
@@ -63,6 +64,7 @@ impl Default for Case {
             state: Some("running"),
             host_silent: false,
             elsewhere: None,
+            may_be_elsewhere: false,
             fresh: true,
             order: true,
             teardown: TeardownPermit::Granted,
@@ -118,6 +120,7 @@ impl Case {
                 (false, Some(word)) => Sight::Listed { power: GuestState::of(word).power(), word },
             },
             elsewhere: self.elsewhere,
+            may_be_elsewhere: self.may_be_elsewhere,
             sight_is_fresh: self.fresh,
             agent: AgentAbilities { order: self.order, suspend: true },
             teardown: self.teardown,
@@ -194,6 +197,9 @@ fn condition(status: &GuestStatus, kind: ConditionType) -> (ConditionStatus, Rea
 fn a_guest_that_another_host_lists_is_not_made_a_second_time() {
     let absent = || Case { state: None, ..Case::default() };
     assert_eq!(next(&absent().plan()), Some((JobAction::Create, 0)));
+    let plan = Case { may_be_elsewhere: true, ..absent() }.plan();
+    assert_eq!(next(&plan), None, "nobody knows yet");
+    assert!(plan.again_in.is_some());
     let plan = Case { elsewhere: Some(id(11)), ..absent() }.plan();
     assert_eq!(next(&plan), None);
     let status = written(&plan);

@@ -25,6 +25,8 @@ const REFLECTION: (Duration, Duration) = (Duration::from_secs(2), Duration::from
 /// And writes nothing until then, nor when nobody asks, for so long: what is written meanwhile takes the store to the
 /// revision at which it was, and then nothing tells that it went back (docs/reliability.md).
 const UNASKED: Duration = Duration::from_secs(60);
+/// The first leader of an accepted store has asked every host by then what it has, before it places anything.
+const LOOKED: Duration = Duration::from_secs(20);
 /// How often they look whether it is.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -41,11 +43,7 @@ impl Weather {
         if !course.is_stormy() {
             return;
         }
-        course.truce(true);
-        for machine in &self.machines {
-            self.network.clear(&machine.authority());
-            machine.recovers();
-        }
+        self.make_truce();
         let away = course.between(AWAY.0, AWAY.1);
         shop.falls(away);
         shop.kv.cut_watches();
@@ -55,6 +53,15 @@ impl Weather {
         shop.kv.restore(snapshot);
         shop.judge.goes_back();
         self.accept_when_held().await;
+    }
+
+    /// Hosts are well, and so is the way to them.
+    fn make_truce(&self) {
+        self.network.course.truce(true);
+        for machine in &self.machines {
+            self.network.clear(&machine.authority());
+            machine.recovers();
+        }
     }
 
     /// A person accepts the store whenever the cluster's status asks for it, and deletes what its own host does not have
@@ -74,9 +81,13 @@ impl Weather {
                 }
                 self.delete_doubles(shop);
             }
+            if !shop.course.is_truce() {
+                self.make_truce();
+            }
             sleep(shop.course.between(REFLECTION.0, REFLECTION.1)).await;
             let word = format!("as it is, for the {time}. time");
             put(shop, &Key::Config("accept_store".to_owned()), &json!(word)).await;
+            sleep(LOOKED).await;
             shop.course.truce(false);
         }
     }
