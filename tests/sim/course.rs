@@ -29,8 +29,10 @@ pub(crate) struct Course {
 struct Inner {
     chance: SmallRng,
     stormy: bool,
-    /// Hosts and the way to them are well for a while.
+    /// Hosts and the way to them are well from now on.
     truce: bool,
+    /// Nobody writes documents.
+    awaited: bool,
     /// When the consequences of what struck the store or a process are over.
     disturbed_until: Instant,
     faults: Tally,
@@ -53,6 +55,7 @@ impl Course {
             chance,
             stormy,
             truce: false,
+            awaited: false,
             disturbed_until: Instant::now(),
             faults: Tally::default(),
             events: 0,
@@ -110,10 +113,20 @@ impl Course {
         self.lock().disturbed_until
     }
 
-    /// From now on nothing is wrong with hosts and the way to them, or again something may be.
-    pub(crate) fn truce(&self, is_truce: bool) {
-        self.lock().truce = is_truce;
-        self.note(|| format!("TRUCE: {is_truce}"));
+    /// From now on nothing is wrong with hosts and the way to them.
+    pub(crate) fn truce(&self) {
+        self.lock().truce = true;
+        self.note(|| "TRUCE".to_owned());
+    }
+
+    /// The user waits until this is taken back.
+    pub(crate) fn awaits(&self, awaited: bool) {
+        self.lock().awaited = awaited;
+    }
+
+    /// Whether the user waits.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.lock().awaited
     }
 
     /// Whether hosts and the way to them are well.

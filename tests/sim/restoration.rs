@@ -31,8 +31,8 @@ const LOOKED: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_secs(3);
 
 impl Weather {
-    /// Lets the store go back, once. From then until somebody has accepted it, hosts and the way to them are well: whoever
-    /// restores a store sees to that, since what nobody can ask cannot say that it knows better.
+    /// Lets the store go back, once. From then on hosts and the way to them are well: whoever restores a store sees to that,
+    /// since what nobody can ask cannot say that it knows better, nor what it runs that nobody declares any more.
     pub(crate) async fn restore_store(self) {
         let course = &self.network.course;
         let shop = &self.replicas[0].shop;
@@ -43,7 +43,12 @@ impl Weather {
         if !course.is_stormy() {
             return;
         }
-        self.make_truce();
+        course.truce();
+        course.awaits(true);
+        for machine in &self.machines {
+            self.network.clear(&machine.authority());
+            machine.recovers();
+        }
         let away = course.between(AWAY.0, AWAY.1);
         shop.falls(away);
         shop.kv.cut_watches();
@@ -55,15 +60,6 @@ impl Weather {
         self.accept_when_held().await;
     }
 
-    /// Hosts are well, and so is the way to them.
-    fn make_truce(&self) {
-        self.network.course.truce(true);
-        for machine in &self.machines {
-            self.network.clear(&machine.authority());
-            machine.recovers();
-        }
-    }
-
     /// A person accepts the store whenever the cluster's status asks for it, and deletes what its own host does not have
     /// where another one has it.
     async fn accept_when_held(&self) {
@@ -73,22 +69,19 @@ impl Weather {
             loop {
                 sleep(LOOK).await;
                 shop.judge.catch_up();
-                if shop.course.is_truce() && restored.elapsed() > UNASKED {
-                    shop.course.truce(false);
+                if restored.elapsed() > UNASKED {
+                    shop.course.awaits(false);
                 }
                 if shop.judge.look(is_held) {
                     break;
                 }
                 self.delete_doubles(shop);
             }
-            if !shop.course.is_truce() {
-                self.make_truce();
-            }
             sleep(shop.course.between(REFLECTION.0, REFLECTION.1)).await;
             let word = format!("as it is, for the {time}. time");
             put(shop, &Key::Config("accept_store".to_owned()), &json!(word)).await;
             sleep(LOOKED).await;
-            shop.course.truce(false);
+            shop.course.awaits(false);
         }
     }
 

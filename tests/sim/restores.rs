@@ -56,16 +56,13 @@ impl Restores {
         let to = kept.revision();
         let lost = checker.jobs_since(to);
         checker.go_back(kept);
-        let is_unknown = |guest: &&GuestId| {
-            checker.value(&Key::Guest(**guest)).is_none() && checker.status(**guest).is_none()
-        };
         self.went = Some(Went {
             to,
             is_accepted: false,
             noticed: Instant::now() + NOTICED,
             lost,
             displaced: running.filter(|(guest, ip)| !checker.reserves(*ip, *guest)).collect(),
-            strangers: there.iter().filter(is_unknown).copied().collect(),
+            strangers: there.iter().copied().filter(|guest| is_unknown(checker, *guest)).collect(),
         });
         to
     }
@@ -84,7 +81,7 @@ impl Restores {
                 let addresses = effect.addresses.iter().filter_map(|text| text.parse().ok());
                 went.displaced.extend(addresses.map(|ip| (guest, ip)));
             }
-            EffectKind::Created if is_lost && checker.value(&Key::Guest(guest)).is_none() => {
+            EffectKind::Created if is_lost && is_unknown(checker, guest) => {
                 went.strangers.insert(guest);
             }
             EffectKind::Stopped | EffectKind::Crashed | EffectKind::Deleted | EffectKind::Lost => {
@@ -147,4 +144,9 @@ impl Restores {
     pub(crate) fn strangers(&self) -> BTreeSet<GuestId> {
         self.went.as_ref().map(|went| went.strangers.clone()).unwrap_or_default()
     }
+}
+
+/// Whether the store has neither a document nor a status of the guest.
+fn is_unknown(checker: &Checker, guest: GuestId) -> bool {
+    checker.value(&Key::Guest(guest)).is_none() && checker.status(guest).is_none()
 }

@@ -71,12 +71,12 @@ impl User {
         let course = Arc::clone(&self.shop.course);
         let end = Instant::now() + lasting;
         while Instant::now() < end && course.is_stormy() {
-            self.wait_for_truce().await;
+            self.wait_for_acceptance().await;
             course.event();
             self.wish_once().await;
             sleep(course.between(PAUSE.0, PAUSE.1)).await;
         }
-        self.wait_for_truce().await;
+        self.wait_for_acceptance().await;
         self.put(&Key::Config("pause".to_owned()), &json!("false")).await;
         for host in 1..=self.hosts {
             self.put(&Key::HypervisorConfig(host_id(host), "cordon".to_owned()), &json!("false"))
@@ -84,6 +84,12 @@ impl User {
         }
         for (key, value) in basics(self.hosts, self.shop.course.profile.originals) {
             self.put(&key, &value).await;
+        }
+        if self.shop.course.profile.store.is_restored {
+            // What a restore brought back and nobody wants any more.
+            for number in (0..GUESTS).filter(|number| !self.guests.contains_key(number)) {
+                self.remove(&Key::Guest(guest_id(number))).await;
+            }
         }
         for (number, document) in self.guests.clone() {
             self.put(&Key::Guest(guest_id(number)), &document).await;
@@ -93,8 +99,8 @@ impl User {
     }
 
     /// Waits until a store that is being restored has been accepted.
-    async fn wait_for_truce(&self) {
-        while self.shop.course.is_truce() {
+    async fn wait_for_acceptance(&self) {
+        while self.shop.course.is_awaited() {
             sleep(PAUSE.1).await;
         }
     }
