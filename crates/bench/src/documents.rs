@@ -1,7 +1,9 @@
 //! The documents that a measurement begins with, with ids that follow from a number.
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use lochness_api::{FlavorId, GuestId, HypervisorId, ImageId, Key, NetworkId, Prefix, SubnetId};
+use lochness_api::{
+    FlavorId, FwGroupId, GuestId, HypervisorId, ImageId, Key, NetworkId, Prefix, SubnetId,
+};
 use lochness_kv::{EtcdKv, Kv as _, Op, Txn};
 use serde_json::json;
 use uuid::Uuid;
@@ -10,6 +12,9 @@ pub(crate) const FLAVOR: FlavorId = FlavorId::new(Uuid::from_u128(0xf1));
 pub(crate) const IMAGE: ImageId = ImageId::new(Uuid::from_u128(0x1a));
 pub(crate) const NETWORK: NetworkId = NetworkId::new(Uuid::from_u128(0x2e));
 pub(crate) const SUBNET: SubnetId = SubnetId::new(Uuid::from_u128(0x5b));
+
+/// A group whose members reach each other.
+pub(crate) const GROUP: FwGroupId = FwGroupId::new(Uuid::from_u128(0xf6));
 
 /// etcd takes at most 128 operations in a transaction.
 const PUTS_A_TRANSACTION: usize = 100;
@@ -65,6 +70,27 @@ pub(crate) fn guest(number: u32) -> (Key, String) {
         "metadata": { "name": format!("guest-{number:06}"), "label/app": "web" },
     });
     (Key::Guest(guest_id(number)), document.to_string())
+}
+
+/// A guest in the group.
+pub(crate) fn member(number: u32) -> (Key, String) {
+    let document = json!({
+        "type": "kvm", "flavor": FLAVOR, "network": NETWORK, "fwgroup": GROUP,
+        "metadata": { "name": format!("guest-{number:06}") },
+    });
+    (Key::Guest(guest_id(number)), document.to_string())
+}
+
+/// The group: its members on these ports, and nothing else.
+pub(crate) fn group(ports: &[u16]) -> (Key, String) {
+    let rules: Vec<_> = ports
+        .iter()
+        .map(|port| {
+            json!({ "group": GROUP, "protocol": "tcp", "portStart": port, "portEnd": port,
+                "action": "allow" })
+        })
+        .collect();
+    (Key::FwGroup(GROUP), json!({ "rules": rules }).to_string())
 }
 
 /// Puts them all, many in a transaction.

@@ -23,9 +23,18 @@ pub(crate) fn processor_time(pid: u32) -> anyhow::Result<Duration> {
 
 /// Bytes of memory that a process has in use (RSS).
 pub(crate) fn memory(pid: u32) -> anyhow::Result<u64> {
+    of_status(pid, "VmRSS:")
+}
+
+/// The most that it ever had in use.
+pub(crate) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
+    of_status(pid, "VmHWM:")
+}
+
+fn of_status(pid: u32, name: &'static str) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).context(name)?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib * KIB)
 }

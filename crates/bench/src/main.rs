@@ -14,6 +14,7 @@ mod ceiling;
 mod documents;
 mod figure;
 mod machine;
+mod near;
 mod report;
 mod scenario;
 mod stack;
@@ -73,6 +74,14 @@ enum Scenario {
     Idle,
     /// The leader is killed under load.
     Failover,
+    /// One guest while others come at half the pace that is possible.
+    HalfLoad,
+    /// All at once, and one that somebody waits for.
+    Overload,
+    /// One firewall group that most guests are in.
+    Firewall,
+    /// What a placement costs as the fleet grows.
+    Growth,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -101,6 +110,10 @@ fn main() -> anyhow::Result<()> {
                 Scenario::Cache => scenario::cache::run(&scale).await,
                 Scenario::Idle => scenario::idle::run(&scale).await,
                 Scenario::Failover => scenario::failover::run(&scale).await,
+                Scenario::HalfLoad => scenario::half_load::run(&scale).await,
+                Scenario::Overload => scenario::overload::run(&scale).await,
+                Scenario::Firewall => scenario::firewall::run(&scale).await,
+                Scenario::Growth => scenario::growth::run(&scale).await,
             }
         })?;
         report.add(figures);

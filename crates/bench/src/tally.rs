@@ -25,8 +25,8 @@ pub(crate) struct Count {
     pub(crate) statuses: usize,
     /// All events.
     pub(crate) events: u64,
-    /// Revisions: what etcd's log had to take.
-    pub(crate) revision: i64,
+    /// Transactions in which somebody wrote what is not a user's document: entries in etcd's log that are ours.
+    pub(crate) entries: u64,
 }
 
 /// Counts what comes under the prefix.
@@ -45,13 +45,19 @@ impl Tally {
         let task = tokio::spawn(async move {
             let mut count = Count::default();
             let mut running = std::collections::HashSet::new();
+            let mut newest = 0;
             loop {
                 let batch = stream.next().await?;
                 for event in &batch.events {
                     count.events += 1;
-                    count.revision = event.revision();
+                    let key = prefix.parse(event.key()).ok();
+                    let is_users = matches!(key, Some(Key::Guest(_) | Key::Subnet(_)));
+                    if !is_users && event.revision() > newest {
+                        newest = event.revision();
+                        count.entries += 1;
+                    }
                     let Event::Put(kv) = event else { continue };
-                    match prefix.parse(&kv.key).ok() {
+                    match key {
                         Some(Key::Placement(..)) => count.placed += 1,
                         Some(Key::GuestStatus(id)) => {
                             count.statuses += 1;

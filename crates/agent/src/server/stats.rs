@@ -9,6 +9,8 @@ pub struct Stats {
     pub requests: u64,
     /// Those of them that ask for a change, whether accepted or not.
     pub mutations: u64,
+    /// Bytes of their bodies.
+    pub mutation_bytes: u64,
     /// Mutations that were refused because they were old.
     pub fenced: u64,
     /// Jobs that were accepted.

@@ -7,17 +7,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use jiff::Timestamp;
 use lochness_agent::client::{AgentClient, HttpOptions, HttpTransport};
-use lochness_agent::server::{
-    AgentServer, EffectKind, Host, HostConfig, MemoryDisk, Registrar, Storage, WallClock,
-};
-use lochness_api::document::Resources;
+use lochness_agent::server::{AgentServer, EffectKind, Host};
 use lochness_api::{Key, Prefix};
 use lochness_kv::{EtcdKv, Kv as _, Op, Txn, WatchRequest};
 
 use super::{LEASE, LIMIT, Scale};
-use crate::documents::{basics, guest, guest_id, host_id, put_all, subnet};
+use crate::documents::{basics, guest, guest_id, put_all, subnet};
 use crate::figure::{Bound, Figure, quantile};
 use crate::machine::Stopwatch;
+use crate::near::serve;
 use crate::stack::{Operator, connect, etcd};
 use crate::tally::Tally;
 
@@ -30,7 +28,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let kv = connect(&etcd).await?;
     put_all(&kv, basics(HOSTS)).await?;
     put_all(&kv, [subnet()]).await?;
-    let (server, hosts) = serve(Arc::clone(&kv)).await?;
+    let (server, hosts) = serve(Arc::clone(&kv), HOSTS).await?;
     let operator = Operator::start(&scale.programs, &etcd, LEASE).await?;
     operator.until_ready("leading").await?;
     let mut tally = Tally::start(Arc::clone(&kv)).await?;
@@ -39,6 +37,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     put_all(&kv, (0..warm).map(guest)).await?;
     let all = usize::try_from(warm)?;
     tally.until("the first guests run", LIMIT, |count| count.running >= all).await?;
+    let entries = tally.now().entries;
     let watch = Stopwatch::start()?;
     let mut ours = Vec::new();
     let mut steps = Vec::new();
@@ -47,20 +46,18 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         put_all(&kv, [guest(number)]).await?;
         let all = usize::try_from(number)? + 1;
         tally.until("it runs", LIMIT, |count| count.running >= all).await?;
-        let id = guest_id(number);
-        let created = hosts
-            .iter()
-            .flat_map(Host::history)
-            .find(|effect| effect.kind == EffectKind::Created && effect.guest == Some(id));
-        let created = created.context("an agent made the guest")?.at;
-        ours.push(Duration::try_from(created.duration_since(sent))?.as_secs_f64() * 1e3);
+        ours.push(waited(&hosts, number, sent)?.as_secs_f64() * 1e3);
         steps.push(unavoidable(&kv, &server, number).await? * 1e3);
     }
     let stolen = [watch.stolen()?];
     let ratio = |share| quantile(&ours, share) / quantile(&steps, share);
     let (p50, p99) = (ratio(0.5), ratio(0.99));
+    #[allow(clippy::cast_precision_loss, reason = "some thousand entries")]
+    let entries = (tally.now().entries - entries) as f64 / f64::from(guests);
     server.shutdown().await;
     Ok(vec![
+        Figure::told("entries in etcd's log a guest, idle", "", vec![entries])
+            .bounded(Bound::AtMost(4.0)),
         Figure::told("document to agent, p50", "ms", vec![quantile(&ours, 0.5)]),
         Figure::told("document to agent, p99", "ms", vec![quantile(&ours, 0.99)]),
         Figure::told("put to watch + placement + HTTP, p50", "ms", vec![quantile(&steps, 0.5)]),
@@ -73,28 +70,23 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// Hosts in this process, so that the moment at which one has made a guest is known.
-async fn serve(kv: Arc<EtcdKv>) -> anyhow::Result<(AgentServer, Vec<Host>)> {
-    let clock: WallClock = Arc::new(Timestamp::now);
-    let mut server = AgentServer::new();
-    let mut hosts = Vec::new();
-    for number in 1..=HOSTS {
-        let config = HostConfig {
-            total_resources: Resources { memory: 1 << 20, disk: 1 << 20, cpu: 16 },
-            ..HostConfig::new(host_id(number), format!("host-{number:05}"))
-        };
-        let storage = Storage::memory(&MemoryDisk::default());
-        let host = Host::open(config, storage, Arc::clone(&clock))?;
-        server.serve(host.clone(), "127.0.0.1:0".parse()?).await?;
-        hosts.push(host);
-    }
-    let registrar = Registrar::new(kv, Prefix::default(), Duration::from_secs(60));
-    server.register(&Arc::new(registrar));
-    Ok((server, hosts))
+/// From the moment at which its document was sent until an agent had made the guest.
+pub(crate) fn waited(hosts: &[Host], number: u32, sent: Timestamp) -> anyhow::Result<Duration> {
+    let id = guest_id(number);
+    let created = hosts
+        .iter()
+        .flat_map(Host::history)
+        .find(|effect| effect.kind == EffectKind::Created && effect.guest == Some(id));
+    let created = created.context("an agent made the guest")?.at;
+    Ok(Duration::try_from(created.duration_since(sent))?)
 }
 
 /// In seconds: a put until its watcher has it, one transaction like a placement, and one bare request to an agent.
-async fn unavoidable(kv: &EtcdKv, server: &AgentServer, number: u32) -> anyhow::Result<f64> {
+pub(crate) async fn unavoidable(
+    kv: &EtcdKv,
+    server: &AgentServer,
+    number: u32,
+) -> anyhow::Result<f64> {
     let prefix = Prefix::default();
     let key = format!("bench/{number}");
     let mut stream = kv.watch(WatchRequest::prefix(key.clone(), 0)).await?;

@@ -16,6 +16,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let guests = scale.pick(500, 10_000, 10_000);
     let hosts = scale.pick(20, 200, 1_000);
     let (mut rates, mut ratios, mut revisions) = (Vec::new(), Vec::new(), Vec::new());
+    let mut entries = Vec::new();
     let (mut stolen, mut note) = (Vec::new(), String::new());
     for _ in 0..scale.rounds {
         let fleet = Fleet::start(scale, hosts).await?;
@@ -34,6 +35,8 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         let events = events as f64;
         // The document is the user's; each of the rest is a put or a delete of ours.
         revisions.push(events / f64::from(guests) - 1.0);
+        #[allow(clippy::cast_precision_loss, reason = "some thousand entries")]
+        entries.push(tally.now().entries as f64 / f64::from(guests));
         let template = Template::read(&fleet.kv).await?;
         drop(fleet);
         let alone = etcd();
@@ -50,5 +53,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             .bounded(Bound::AtLeast(0.25))
             .stolen(&stolen),
         Figure::told("keys put or deleted by us a guest", "", revisions),
+        Figure::told("entries in etcd's log a guest, under load", "", entries)
+            .bounded(Bound::AtMost(0.5)),
     ])
 }

@@ -2,9 +2,13 @@
 
 pub(crate) mod cache;
 pub(crate) mod failover;
+pub(crate) mod firewall;
+pub(crate) mod growth;
+pub(crate) mod half_load;
 pub(crate) mod idle;
 pub(crate) mod latency;
 pub(crate) mod life;
+pub(crate) mod overload;
 pub(crate) mod placement;
 
 use std::path::PathBuf;

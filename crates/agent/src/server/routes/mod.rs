@@ -110,6 +110,11 @@ async fn answer(host: &Host, life: &Life, head: &Head, body: Body) -> Response {
         Ok(body) => body,
         Err(error) => return bad(&error),
     };
+    if head.is_mutation()
+        && let Some(mut core) = host.core_of(life)
+    {
+        core.stats.mutation_bytes += axum::body::HttpBody::size_hint(&body).lower();
+    }
     if let Err(response) = check_epoch(host, life, head) {
         return *response;
     }
