@@ -5,7 +5,8 @@
 //! logged about a reconcile is done here; the reconciler does none of it.
 //!
 //! All reconciles of one controller share one task: they wait at the same time, but plan one after the other. Different
-//! controllers run side by side.
+//! controllers run side by side, and one that has much to do gives way to everything else of the process every few plans:
+//! the lease is renewed, answers are read and what somebody waits for goes on while tens of thousands of keys are due.
 //!
 //! When [`Controller::run`] is cancelled, the reconciles under way are dropped where they wait. They are written for
 //! that: whatever they had begun, the next one plans from what is.
@@ -34,6 +35,10 @@ use crate::tasks::panic_message;
 use crate::trouble::{Failures, Loudness};
 
 pub use rescan::rescan;
+
+/// After so many steps (a key begun or ended) a controller gives way. A plan takes some ten to some hundred microseconds,
+/// so that nobody waits for a controller longer than a few milliseconds.
+const STEPS_AT_ONCE: u32 = 16;
 
 /// Brings one object from what is towards what shall be.
 #[async_trait]
@@ -176,7 +181,14 @@ impl<R: Reconciler> Controller<R> {
         let _closes = CloseOnDrop(Arc::clone(&self.queue));
         let mut running = FuturesUnordered::new();
         let mut failures = Failures::new();
+        let mut steps = 0;
         loop {
+            steps += 1;
+            if steps == STEPS_AT_ONCE {
+                // Keys are handed out and plans end without ever waiting: nothing else would make this task give way.
+                tokio::task::yield_now().await;
+                steps = 0;
+            }
             tokio::select! {
                 biased;
                 () = token.cancelled() => return,

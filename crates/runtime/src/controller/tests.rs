@@ -293,3 +293,17 @@ async fn an_idle_controller_does_not_run_at_all() {
     assert!(ended.is_err());
     assert!(polls <= 10 * 3, "{polls} polls for 10 reconciles");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_with_much_to_do_gives_way_every_few_steps() {
+    const KEYS: u32 = 1_000;
+    let bench = Bench::start(workers(512), |_, _| async { Ok(Outcome::unchanged()) });
+    bench.queue.add_all(0..KEYS);
+    let mut begun = 0;
+    while begun < 1_000 {
+        tokio::task::yield_now().await;
+        let now = bench.calls.lock().unwrap().len();
+        assert!(now - begun <= 16, "{} plans in a row", now - begun);
+        begun = now;
+    }
+}
