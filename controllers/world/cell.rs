@@ -1,12 +1,13 @@
 //! The one place where the world is written and from where it is read.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use lochness_api::status::Reason;
 use lochness_kv::{Event, Header};
 use lochness_mutant::Mutant;
 use lochness_runtime::watcher::{PageReader, StoreChange, ViewSink};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{oneshot, watch};
 use tracing::{error, warn};
 
 use super::intake::Page;
@@ -47,11 +48,30 @@ pub struct Position {
 pub struct WorldCell {
     world: RwLock<World>,
     position: watch::Sender<Position>,
-    /// Wakes who waits for a revision in the order in which they came; a `watch` would wake them in an order of its own
-    /// chance, and the same history would not happen twice.
-    advanced: Notify,
+    awaited: Mutex<Awaited>,
     server: watch::Sender<Server>,
     doubt: Mutex<Doubt>,
+}
+
+/// Who waits for which revision. Each is woken once, when that is shown, and in a fixed order: hundreds of commits are
+/// open at once, and a `watch` or one call to all would wake every one of them at each revision.
+#[derive(Default)]
+struct Awaited {
+    waiting: BTreeMap<(i64, u64), oneshot::Sender<()>>,
+    next: u64,
+}
+
+/// A place among those who wait, given back when dropped.
+struct Waiting<'a> {
+    awaited: &'a Mutex<Awaited>,
+    place: (i64, u64),
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        awaited.waiting.remove(&self.place);
+    }
 }
 
 /// What the store's servers last said of themselves, and whether they serve. Nothing is decided by it: it is for people.
@@ -109,8 +129,8 @@ impl WorldCell {
         let position = Position { revision: 0, connection: Connection::Starting };
         let (position, server) = (watch::Sender::new(position), watch::Sender::default());
         let doubt = Mutex::new(Doubt::None);
-        let advanced = Notify::new();
-        Arc::new(Self { world: RwLock::new(world), position, advanced, server, doubt })
+        let awaited = Mutex::default();
+        Arc::new(Self { world: RwLock::new(world), position, awaited, server, doubt })
     }
 
     /// What the store's servers last said of themselves.
@@ -173,13 +193,30 @@ impl WorldCell {
 
     /// Waits until the world shows `revision` or a later one.
     pub async fn wait_for(&self, revision: i64) {
-        loop {
-            // Made before the look: it hears of what is shown after the look, and before it is waited for, too.
-            let advanced = self.advanced.notified();
+        let (shown, waiting) = {
+            let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+            // Under the lock: what is shown after this look wakes who is in the map.
             if self.position.borrow().revision >= revision {
                 return;
             }
-            advanced.await;
+            let (show, shown) = oneshot::channel();
+            let place = (revision, awaited.next);
+            awaited.next += 1;
+            awaited.waiting.insert(place, show);
+            (shown, Waiting { awaited: &self.awaited, place })
+        };
+        let _ = shown.await;
+        drop(waiting);
+    }
+
+    /// Wakes those who wait for `revision` or an earlier one: the earliest first, and in the order in which they came.
+    fn wake_up_to(&self, revision: i64) {
+        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(first) = awaited.waiting.first_entry()
+            && first.key().0 <= revision
+        {
+            // Whoever gave up in this moment does not need it.
+            let _ = first.remove().send(());
         }
     }
 }
@@ -229,7 +266,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
         (self.announce)(&self.cell.read(), &self.changes);
         self.changes.clear();
         self.cell.position.send_modify(|position| position.revision = revision);
-        self.cell.advanced.notify_waiters();
+        self.cell.wake_up_to(revision);
     }
 }
 
@@ -310,6 +347,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use lochness_api::Prefix;
     use lochness_kv::KeyValue;
 
@@ -348,5 +386,19 @@ mod tests {
         assert!(matches!(cell.connection(), Connection::Replaced(_)));
         sink.apply(vec![Event::Put(put("config/accept_store", "today", 7))], 7);
         assert_eq!(cell.connection(), Connection::Live);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_revision_goes_on_when_it_is_shown_and_the_others_wait() {
+        let cell = WorldCell::new(World::new(Prefix::default()));
+        let mut sink = WorldSink::new(Arc::clone(&cell), |_: &World, _: &[Change]| {});
+        let mut waits = [6, 5, 9].map(|revision| Box::pin(cell.wait_for(revision)));
+        assert!(waits.iter_mut().all(|wait| wait.now_or_never().is_none()));
+        sink.apply(vec![Event::Put(put("config/pause", "false", 7))], 7);
+        let shown = waits.each_mut().map(|wait| wait.now_or_never().is_some());
+        assert_eq!(shown, [true, true, false]);
+        drop(waits);
+        assert!(cell.awaited.lock().unwrap().waiting.is_empty(), "nothing is left of who gave up");
+        cell.wait_for(7).await;
     }
 }
