@@ -60,7 +60,7 @@ impl World {
                 Change::GuestStatus(id)
             }
             Key::Placement(host, guest) => {
-                self.change_guest(guest, |entry| {
+                self.change_guest_keys(guest, |entry| {
                     entry.index.insert(host, kv.create_revision);
                 });
                 self.change_host(host, |entry| {
@@ -186,7 +186,7 @@ impl World {
                 Change::GuestStatus(id)
             }
             Key::Placement(host, guest) => {
-                self.change_guest(guest, |entry| {
+                self.change_guest_keys(guest, |entry| {
                     entry.index.remove(&host);
                 });
                 self.change_host(host, |entry| {

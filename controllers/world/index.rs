@@ -8,6 +8,7 @@ use lochness_api::{FwGroupId, GuestId, HypervisorId, Kind, SubnetId};
 
 use super::addresses::Fit;
 use super::overlaps::Extent;
+use super::packed::Keys;
 use super::stored::Declared;
 use super::{GuestEntry, HostEntry, Reservation, SubnetEntry, World};
 
@@ -32,6 +33,11 @@ impl World {
             self.index_guest(id, &entry);
             self.group_members.moved(None, membership(&entry));
         }
+    }
+
+    /// Changes the keys that name a guest, from which nothing is derived.
+    pub(super) fn change_guest_keys(&mut self, id: GuestId, change: impl FnOnce(&mut Keys)) {
+        self.guests.change_keys(id, change);
     }
 
     fn unindex_guest(&mut self, id: GuestId, entry: &GuestEntry) {
@@ -186,12 +192,12 @@ impl World {
             return;
         }
         if let Some(guest) = before {
-            self.change_guest(guest, |entry| {
+            self.change_guest_keys(guest, |entry| {
                 entry.addresses.remove(&(subnet, ip));
             });
         }
         if let Some(guest) = after {
-            self.change_guest(guest, |entry| {
+            self.change_guest_keys(guest, |entry| {
                 entry.addresses.insert((subnet, ip));
             });
         }

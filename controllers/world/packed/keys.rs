@@ -11,9 +11,9 @@ use super::wire::{Reader, Writer};
 /// Hosts whose index names the guest, and addresses that are reserved for it; with the revision at which its document was
 /// seen to be gone, which lies in no key.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Keys {
-    pub(super) index: BTreeMap<HypervisorId, i64>,
-    pub(super) addresses: BTreeSet<(SubnetId, IpAddr)>,
+pub(in super::super) struct Keys {
+    pub(in super::super) index: BTreeMap<HypervisorId, i64>,
+    pub(in super::super) addresses: BTreeSet<(SubnetId, IpAddr)>,
     pub(super) gone_at: i64,
 }
 
@@ -22,7 +22,11 @@ impl Keys {
         self.index.is_empty() && self.addresses.is_empty()
     }
 
+    /// No bytes if there is nothing to write.
     pub(super) fn write(&self, pool: &mut Pool) -> Vec<u8> {
+        if self.is_empty() && self.gone_at == 0 {
+            return Vec::new();
+        }
         let mut writer = Writer::new(pool);
         writer.body.signed(self.gone_at);
         writer.body.number(self.index.len() as u64);

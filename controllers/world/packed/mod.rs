@@ -31,12 +31,12 @@ use rustc_hash::FxHashMap;
 
 use super::GuestEntry;
 use super::stored::{Declared, Stored};
-use keys::Keys;
 use pool::Pool;
 use record::{Parts, Record};
 use shapes::Shapes;
 
 pub(super) use job::Jobs;
+pub(super) use keys::Keys;
 pub use record::Outline;
 
 /// So many entries stay unpacked, of some two kilobytes each: those of the guests that are worked on. With debug assertions
@@ -113,6 +113,20 @@ impl Guests {
         self.cells.insert(id, Cell { record, entry: OnceLock::from(Box::new(entry)) });
     }
 
+    /// Changes the keys that name a guest and nothing else of it; one of which nothing is left is dropped.
+    pub(super) fn change_keys(&mut self, id: GuestId, change: impl FnOnce(&mut Keys)) {
+        let Self { cells, pool, .. } = self;
+        let cell = cells.entry(id).or_default();
+        let keys = cell.change_keys(pool, change);
+        let Parts { outline: _, document, status, keys: part } = cell.record.parts();
+        if keys.is_empty() && document.is_empty() && status.is_empty() {
+            if !part.is_empty() {
+                wire::release(pool, part);
+            }
+            cells.remove(&id);
+        }
+    }
+
     /// Takes in a document of a list, with nothing derived from it.
     pub(super) fn stage_document(&mut self, id: GuestId, declared: Declared<Guest>) {
         let document = document::write(&mut self.pool, &declared);
@@ -149,15 +163,7 @@ impl Guests {
 
     fn stage_keys(&mut self, id: GuestId, change: impl FnOnce(&mut Keys)) {
         let Self { cells, pool, .. } = self;
-        let cell = cells.entry(id).or_default();
-        let mut keys = match cell.record.parts().keys {
-            [] => Keys::default(),
-            part => Keys::read(pool, part),
-        };
-        change(&mut keys);
-        let part = keys.write(pool);
-        let outline = cell.record.outline();
-        cell.splice(pool, Part::Keys, &part, outline);
+        cells.entry(id).or_default().change_keys(pool, change);
     }
 
     /// Every guest, sorted: what is built in this order is built from left to right.
@@ -190,12 +196,12 @@ impl Guests {
         let GuestEntry { document: _, gone_at, status: _, index, addresses } = entry;
         let (index, addresses) = (index.clone(), addresses.clone());
         let keys = Keys { index, addresses, gone_at: *gone_at };
-        let keys = (!keys.is_empty() || *gone_at != 0).then(|| keys.write(&mut self.pool));
+        let keys = keys.write(&mut self.pool);
         Record::new(Parts {
             outline: Outline::of(entry),
             document: document.as_deref().unwrap_or_default(),
             status: status.as_deref().unwrap_or_default(),
-            keys: keys.as_deref().unwrap_or_default(),
+            keys: &keys,
         })
     }
 
@@ -221,6 +227,24 @@ impl Guests {
 }
 
 impl Cell {
+    /// Changes the keys in the record and in the entry, if that is there; the answer is what they are now.
+    fn change_keys(&mut self, pool: &mut Pool, change: impl FnOnce(&mut Keys)) -> Keys {
+        let mut keys = match self.record.parts().keys {
+            [] => Keys::default(),
+            part => Keys::read(pool, part),
+        };
+        change(&mut keys);
+        let part = keys.write(pool);
+        let entry = self.entry.take();
+        self.splice(pool, Part::Keys, &part, self.record.outline());
+        if let Some(mut entry) = entry {
+            entry.index.clone_from(&keys.index);
+            entry.addresses.clone_from(&keys.addresses);
+            self.entry = OnceLock::from(entry);
+        }
+        keys
+    }
+
     /// Exchanges one part of the record, and gives back what the former one had of the pool.
     fn splice(&mut self, pool: &mut Pool, which: Part, bytes: &[u8], outline: Outline) {
         let mut parts = Parts { outline, ..self.record.parts() };
