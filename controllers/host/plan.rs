@@ -148,13 +148,10 @@ pub(crate) fn sharing_address(world: &World, entry: &HostEntry) -> Option<Hyperv
     let ip = entry.declared()?.ip?;
     let authority = entry.authority()?;
     world
-        .hosts()
-        .iter()
-        .filter(|other| other.id != entry.id)
-        .filter(|other| other.declared().is_some_and(|document| document.ip == Some(ip)))
-        .filter(|other| other.authority().as_ref() == Some(&authority))
+        .hosts_at(ip)
+        .filter(|other| other.id != entry.id && other.authority().as_ref() == Some(&authority))
         .map(|other| other.id)
-        .min()
+        .next()
 }
 
 /// The host that bears the name that this one asks for too.

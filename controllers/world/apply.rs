@@ -91,7 +91,7 @@ impl World {
                 let lent = before.or_else(|| former?.host(host)?.document.as_ref());
                 let declared = Declared::decode(lent, &id, kv);
                 self.rename(Kind::Hypervisor, &id, before_name(before), name_of(&declared));
-                self.change_host(host, |entry| entry.document = Some(declared));
+                self.set_host_document(host, Some(declared));
                 Change::Hypervisor(host)
             }
             Key::HypervisorSubnet(host, subnet) => {
@@ -209,7 +209,7 @@ impl World {
             Key::Hypervisor(host) => {
                 let before = self.host(host).and_then(|entry| entry.document.as_ref());
                 self.rename(Kind::Hypervisor, &host.to_string(), before_name(before), None);
-                self.change_host(host, |entry| entry.document = None);
+                self.set_host_document(host, None);
                 Change::Hypervisor(host)
             }
             Key::HypervisorSubnet(host, subnet) => {

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use lochness_api::document::Subnet;
+use lochness_api::document::{Hypervisor, Subnet};
 use lochness_api::{FwGroupId, GuestId, HypervisorId, Kind, SubnetId};
 
 use super::addresses::Fit;
@@ -120,6 +120,29 @@ impl World {
                 self.host_positions.insert(moved.id, position);
             }
         }
+    }
+
+    /// Sets or unsets a host's document.
+    pub(super) fn set_host_document(
+        &mut self,
+        id: HypervisorId,
+        document: Option<Declared<Hypervisor>>,
+    ) {
+        let address = |world: &Self| world.host(id)?.declared()?.ip.map(|ip| (ip, id));
+        let before = address(self);
+        self.change_host(id, |entry| entry.document = document);
+        let after = address(self);
+        if before != after {
+            before.map(|before| self.host_addresses.remove(&before));
+            self.host_addresses.extend(after);
+        }
+    }
+
+    /// The hosts whose documents give them this address, by id.
+    pub fn hosts_at(&self, ip: IpAddr) -> impl Iterator<Item = &HostEntry> + '_ {
+        let nil = HypervisorId::new(uuid::Uuid::nil());
+        let from_first = self.host_addresses.range((ip, nil)..);
+        from_first.take_while(move |(at, _)| *at == ip).filter_map(|(_, id)| self.host(*id))
     }
 
     /// Sets or unsets the bridge through which a host reaches a subnet.

@@ -99,6 +99,8 @@ pub struct World {
     placed: usize,
     hosts: Vec<HostEntry>,
     host_positions: FxHashMap<HypervisorId, usize>,
+    /// The addresses that hosts' documents give.
+    host_addresses: BTreeSet<(IpAddr, HypervisorId)>,
     flavors: BTreeMap<FlavorId, Declared<Flavor>>,
     images: BTreeMap<ImageId, Declared<Image>>,
     networks: BTreeMap<NetworkId, Declared<Network>>,
