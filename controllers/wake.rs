@@ -37,6 +37,7 @@ fn may_help_pending(world: &World, change: &Change) -> bool {
         | Change::Config
         | Change::Guest(_)
         | Change::GuestStatus(_)
+        | Change::GuestPlaced(_)
         | Change::Members(_)
         | Change::ObjectStatus(..)
         | Change::HypervisorStatus(_)
@@ -58,6 +59,12 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
         }
         Change::GuestStatus(id) => {
             wake_guest(world, *id, queues);
+            wake_job_of(world, *id, queues);
+            queues.cluster.add(());
+        }
+        Change::GuestPlaced(id) => {
+            wake_guest(world, *id, queues);
+            wake_job_of(world, *id, queues);
             wake_placement_of(world, *id, queues);
             queues.cluster.add(());
         }
@@ -161,13 +168,15 @@ pub(crate) fn wake_guest(world: &World, id: GuestId, queues: &Queues) {
 
 /// What a guest's placement concerns besides the guest.
 fn wake_placement_of(world: &World, id: GuestId, queues: &Queues) {
-    let Some(entry) = world.guest(id) else { return };
-    if let Some(placement) = entry.placement() {
-        queues.host.add(placement.hypervisor);
-        queues.firewall.add(placement.hypervisor);
-        queues.subnet.add(placement.subnet);
-    }
-    if let Some(job) = entry.status().and_then(|status| status.job) {
+    let Some(placement) = world.guest(id).and_then(|entry| entry.placement()) else { return };
+    queues.host.add(placement.hypervisor);
+    queues.firewall.add(placement.hypervisor);
+    queues.subnet.add(placement.subnet);
+}
+
+/// The job that a guest's status names.
+pub(crate) fn wake_job_of(world: &World, id: GuestId, queues: &Queues) {
+    if let Some(job) = world.guest(id).and_then(|entry| entry.status()?.job) {
         queues.job.add(job);
     }
 }

@@ -112,3 +112,25 @@ fn those_who_wait_for_a_place_are_queued_once_until_one_of_them_is_looked_at() {
     let woken: Vec<_> = std::iter::from_fn(|| queues.placement.try_next()).collect();
     assert_eq!(woken, [other, one], "who was looked at is looked at again");
 }
+
+#[test]
+fn a_status_concerns_the_guests_host_only_when_it_gives_or_takes_a_place() {
+    let mut store = Store::basics();
+    let (host, guest) = (store.host(10, 1024), store.guest(100, &json!({})));
+    let mut status = json!({"phase": "Scheduled", "placement": {"hypervisor": host,
+        "subnet": id::<()>(2), "ip": "10.0.0.2", "cidr": "10.0.0.0/24",
+        "mac": "02:00:00:00:00:01", "resources": {"memory": 1024}}});
+    let mut woken = |status: &Value| {
+        let changes = store.put(&Key::GuestStatus(guest), status);
+        let queues = Queues::new(&Settings::default(), &Metrics::new());
+        wake(&store.world, &changes, &queues);
+        assert_eq!(queues.guest.try_next(), Some(guest));
+        let hosts = [&queues.host, &queues.firewall].map(|queue| queue.try_next());
+        (hosts, queues.subnet.try_next().is_some())
+    };
+    assert_eq!(woken(&status), ([Some(host), Some(host)], true), "it is placed");
+    status["phase"] = json!("Running");
+    assert_eq!(woken(&status), ([None, None], false));
+    status["phase"] = json!("Deleting");
+    assert_eq!(woken(&status), ([Some(host), Some(host)], true), "it needs no image any more");
+}

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lochness_api::document::{Document, Guest, Heartbeat};
 use lochness_api::keys::{Key, KeyError};
-use lochness_api::status::GuestStatus;
+use lochness_api::status::{GuestStatus, Phase, Placement};
 use lochness_api::{GuestId, Kind};
 use lochness_kv::{Event, KeyValue};
 use lochness_mutant::Mutant;
@@ -56,8 +56,12 @@ impl World {
             Key::Guest(id) => self.put_guest(id, kv),
             Key::GuestStatus(id) => {
                 let status = Stored::<GuestStatus>::decode(kv);
-                self.change_guest(id, |entry| entry.status = Some(status));
-                Change::GuestStatus(id)
+                let mut is_moved = false;
+                self.change_guest(id, |entry| {
+                    let former = entry.status.replace(status);
+                    is_moved = place_of(former.as_ref()) != place_of(entry.status.as_ref());
+                });
+                if is_moved { Change::GuestPlaced(id) } else { Change::GuestStatus(id) }
             }
             Key::Placement(host, guest) => {
                 self.change_guest_keys(guest, |entry| {
@@ -183,7 +187,7 @@ impl World {
             }
             Key::GuestStatus(id) => {
                 self.change_guest(id, |entry| entry.status = None);
-                Change::GuestStatus(id)
+                Change::GuestPlaced(id)
             }
             Key::Placement(host, guest) => {
                 self.change_guest_keys(guest, |entry| {
@@ -288,6 +292,12 @@ impl World {
             }
         }
     }
+}
+
+/// What of a guest's status concerns others than the guest: its place, and whether it is about to leave it.
+fn place_of(status: Option<&Stored<GuestStatus>>) -> Option<(&Placement, bool)> {
+    let status = status?.value.as_deref()?;
+    Some((status.placement.as_ref()?, status.phase == Phase::Deleting))
 }
 
 /// What a reservation's text says.

@@ -11,8 +11,10 @@ pub enum Change {
     Everything,
     /// A guest's document.
     Guest(GuestId),
-    /// A guest's status.
+    /// A guest's status, which says of its place and of its teardown what the former said.
     GuestStatus(GuestId),
+    /// A guest's status that gives it another place than the former one, takes it away, or begins its teardown.
+    GuestPlaced(GuestId),
     /// The document of a kind that has no loop of its own, or of a subnet, network or firewall group.
     Object(Kind, String),
     /// The status of such an object.
