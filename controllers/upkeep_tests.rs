@@ -116,7 +116,7 @@ impl Upkeep {
         let context = &self.bench.context;
         let (world, reports) = (context.world.read(), context.reports.read());
         let Some(entry) = world.host(id(HOST)) else { return false };
-        let newest = context.order(crate::firewall::plan::newest_placement(&world, entry));
+        let newest = context.order(crate::firewall::plan::newest_placement(entry));
         let firewall = reports.host(id(HOST)).and_then(|report| report.firewall.clone());
         firewall.is_some_and(|firewall| {
             firewall.hash == compile(&input(&world, entry)).content.hash

@@ -5,7 +5,7 @@ use lochness_api::{GuestId, HypervisorId, Kind};
 
 use crate::firewall::plan::{hosts_naming, hosts_of};
 use crate::queues::Queues;
-use crate::world::{Change, World};
+use crate::world::{Change, HostEntry, World};
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +51,8 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
         Change::Everything => wake_everything(world, queues),
         Change::Guest(id) => {
             wake_guest(world, *id, queues);
+            // It may wait for the document, or for the end of its pause.
+            wake_job_of(world, *id, queues);
             // Whether it has what its subnet gives is judged by what it asks for.
             if let Some(placement) = world.guest(*id).and_then(|entry| entry.placement()) {
                 queues.subnet.add(placement.subnet);
@@ -93,6 +95,7 @@ fn wake_one(world: &World, change: &Change, queues: &Queues) {
         Change::HypervisorStatus(host) | Change::Stale(host, _) => queues.host.add(*host),
         Change::Placement(host, guest) => {
             wake_guest(world, *guest, queues);
+            wake_job_of(world, *guest, queues);
             queues.host.add(*host);
             queues.firewall.add(*host);
         }
@@ -176,7 +179,7 @@ fn wake_placement_of(world: &World, id: GuestId, queues: &Queues) {
 
 /// The job that a guest's status names.
 pub(crate) fn wake_job_of(world: &World, id: GuestId, queues: &Queues) {
-    if let Some(job) = world.guest(id).and_then(|entry| entry.status()?.job) {
+    if let Some(job) = world.job_of(id) {
         queues.job.add(job);
     }
 }
@@ -184,6 +187,12 @@ pub(crate) fn wake_job_of(world: &World, id: GuestId, queues: &Queues) {
 fn wake_guests_on(world: &World, host: HypervisorId, queues: &Queues) {
     let Some(entry) = world.host(host) else { return };
     queues.guest.add_all(entry.placed.iter().chain(entry.index.keys()).copied());
+    wake_jobs_on(entry, world, queues);
+}
+
+/// Jobs of the guests placed on a host: a gate that they wait at may be open now.
+pub(crate) fn wake_jobs_on(entry: &HostEntry, world: &World, queues: &Queues) {
+    queues.job.add_all(entry.placed.iter().filter_map(|guest| world.job_of(*guest)));
 }
 
 /// Guests that wait for a place: something that may help one of them changed.
@@ -215,6 +224,9 @@ fn wake_object(world: &World, kind: Kind, id: &str, queues: &Queues) {
             for host in world.hosts() {
                 if !host.placed.is_empty() {
                     queues.host.add(host.id);
+                }
+                if id.parse().is_ok_and(|image| host.images.contains_key(&image)) {
+                    wake_jobs_on(host, world, queues);
                 }
             }
         }

@@ -1,18 +1,16 @@
 //! Which loops a report wakes.
 
-use lochness_api::{GuestId, HypervisorId};
+use lochness_api::HypervisorId;
 
 use super::listing::Difference;
 use crate::queues::Queues;
-use crate::wake::{wake_guest, wake_pending};
+use crate::wake::{self, wake_guest, wake_job_of, wake_pending};
 use crate::world::World;
 
 /// Jobs of the guests placed on a host: what they wait for on the host may have come.
 pub fn wake_jobs_on(world: &World, host: HypervisorId, queues: &Queues) {
     let Some(entry) = world.host(host) else { return };
-    for guest in &entry.placed {
-        wake_job_of(world, *guest, queues);
-    }
+    wake::wake_jobs_on(entry, world, queues);
 }
 
 /// The guests placed on a host, and their jobs.
@@ -38,12 +36,6 @@ pub(super) fn wake_difference(
     }
     if difference.freed {
         wake_pending(world, queues);
-    }
-}
-
-fn wake_job_of(world: &World, guest: GuestId, queues: &Queues) {
-    if let Some(job) = world.guest(guest).and_then(|entry| entry.status()?.job) {
-        queues.job.add(job);
     }
 }
 

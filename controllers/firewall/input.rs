@@ -45,14 +45,13 @@ pub struct Input<'a> {
 pub fn input<'a>(world: &'a World, entry: &HostEntry) -> Input<'a> {
     let mut input = Input::default();
     for id in &entry.placed {
-        let Some(placement) = world.guest(*id).and_then(|guest| guest.placement()) else {
-            continue;
-        };
+        let Some(placement) = world.placement_of(*id) else { continue };
+        let vlans = vlans_of(&placement).to_vec();
         input.guests.push(LocalGuest {
             ip: placement.ip,
-            bridge: placement.bridge.clone(),
+            bridge: placement.bridge,
             mac: placement.mac,
-            vlans: vlans_of(placement).to_vec(),
+            vlans,
             fwgroup: placement.fwgroup,
         });
         if let Some(group) = placement.fwgroup {

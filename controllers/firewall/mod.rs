@@ -42,6 +42,7 @@ use tracing::{debug, info};
 use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
 use crate::reports::FirewallReport;
+use crate::wake::wake_job_of;
 use crate::world::World;
 use compile::compile;
 use content::Content;
@@ -122,7 +123,7 @@ impl FirewallReconciler {
         if held || !reachable || !report.is_from(&target) || !plan::is_wanted(entry, report) {
             return None;
         }
-        let newest = context.order(plan::newest_placement(&world, entry));
+        let newest = context.order(plan::newest_placement(entry));
         if report.firewall.is_none() && newest.revision == 0 {
             return None;
         }
@@ -260,11 +261,9 @@ impl FirewallReconciler {
         let world = context.world.read();
         let Some(entry) = world.host(host) else { return };
         let order = |revision| context.order(revision);
-        for guest in plan::newly_covered(&world, entry, before, order) {
+        for guest in plan::newly_covered(entry, before, order) {
             context.queues.guest.add(guest);
-            if let Some(job) = world.guest(guest).and_then(|guest| guest.status()?.job) {
-                context.queues.job.add(job);
-            }
+            wake_job_of(&world, guest, &context.queues);
         }
     }
 
@@ -304,7 +303,7 @@ impl FirewallReconciler {
         let world = context.world.read();
         let Some(entry) = world.host(host) else { return };
         let order = |revision| context.order(revision);
-        for guest in plan::newly_covered(&world, entry, uncovered.as_ref(), order) {
+        for guest in plan::newly_covered(entry, uncovered.as_ref(), order) {
             context.queues.guest.add(guest);
         }
     }

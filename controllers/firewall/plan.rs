@@ -9,7 +9,7 @@ use lochness_api::{FwGroupId, GuestId, HypervisorId};
 
 use super::rules::rules_in_force;
 use crate::reports::{FirewallReport, HostReport};
-use crate::world::{GuestEntry, HostEntry, World};
+use crate::world::{HostEntry, World};
 
 /// Whether rulesets are sent to the host at all: its agent can apply them, and nobody else does.
 pub(crate) fn is_wanted(entry: &HostEntry, report: &HostReport) -> bool {
@@ -25,9 +25,14 @@ pub(crate) fn keeps_groups(entry: &HostEntry, report: Option<&HostReport>) -> bo
 }
 
 /// The revision that a ruleset must at least be compiled at to cover all placements on the host; 0 when there is none.
-pub(crate) fn newest_placement(world: &World, entry: &HostEntry) -> i64 {
-    let revisions = entry.placed.iter().filter_map(|id| world.guest(*id));
-    revisions.map(GuestEntry::placement_revision).max().unwrap_or(0)
+pub(crate) fn newest_placement(entry: &HostEntry) -> i64 {
+    entry.placed.iter().map(|id| placement_revision(entry, *id)).max().unwrap_or(0)
+}
+
+/// Create revision of the host's index key for a guest placed on it; 0 when that key is missing. The same as
+/// [`GuestEntry::placement_revision`](crate::world::GuestEntry::placement_revision), which would unpack each guest.
+fn placement_revision(entry: &HostEntry, guest: GuestId) -> i64 {
+    entry.index.get(&guest).copied().unwrap_or(0)
 }
 
 /// Whether a ruleset must be sent: the one in force is another, or is older than the newest placement, or than
@@ -61,14 +66,13 @@ pub(super) fn is_about_the_patch(error: &AgentError) -> bool {
 
 /// Guests on the host whose placement was not covered before and is now.
 pub(super) fn newly_covered(
-    world: &World,
     entry: &HostEntry,
     before: Option<&FirewallReport>,
     order: impl Fn(i64) -> Order,
 ) -> Vec<GuestId> {
     let covered = before.filter(|report| report.error.is_none()).map(|report| report.revision);
     let is_new = |id: &&GuestId| {
-        let revision = world.guest(**id).map_or(0, GuestEntry::placement_revision);
+        let revision = placement_revision(entry, **id);
         covered.is_none_or(|covered| order(revision) > covered)
     };
     entry.placed.iter().filter(is_new).copied().collect()
@@ -79,8 +83,7 @@ pub(crate) fn hosts_of(
     world: &World,
     group: FwGroupId,
 ) -> impl Iterator<Item = HypervisorId> + use<'_> {
-    let members = world.fwgroup_members(group);
-    members.filter_map(|guest| Some(world.guest(guest)?.placement()?.hypervisor))
+    world.fwgroup_hosts(group)
 }
 
 /// The hosts with guests of a group whose rules name `named`.

@@ -271,7 +271,7 @@ fn a_placement_is_covered_only_from_its_index_key_on() {
     let subnet = world.subnet(1, "10.0.0.0/16");
     world.placed(1, host, subnet);
     let newest =
-        |world: &TestWorld| super::plan::newest_placement(world, world.view().host(host).unwrap());
+        |world: &TestWorld| super::plan::newest_placement(world.view().host(host).unwrap());
     assert_eq!(newest(&world), world.revision());
     world.delete(&Key::Placement(host, id(1)));
     assert_eq!(newest(&world), 0);

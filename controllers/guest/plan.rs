@@ -261,8 +261,8 @@ fn phase_during(job: &Job, former: Phase) -> Phase {
 pub(super) fn answered(input: &Input<'_>) -> GuestStatus {
     let mut status = input.status.clone();
     let Some(declared) = &input.entry.document else { return status };
-    if let Some(document) = declared.valid() {
-        status.observed = Some(lochness_api::Digest::of_guest(document));
+    if declared.valid().is_some() {
+        status.observed = input.entry.digest();
     }
     let mut conditions = Conditions::of(&mut status, input.now);
     conditions.validity(declared.invalid.as_deref(), input.name_taken_by.as_deref());

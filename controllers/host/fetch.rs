@@ -16,6 +16,7 @@ use super::images::{Fetch, Missing, Step, missing_images, needs, step};
 use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
 use crate::reports::ImageState;
+use crate::wake::wake_job_of;
 
 /// So long after its begin, a fetch is looked at as often as a running job; then as often as a host at rest, and one
 /// whose answer was lost is looked for among the agent's jobs. If it arrives still later, the image is fetched twice.
@@ -249,9 +250,7 @@ fn wake_needing(context: &Context, host: HypervisorId, image: ImageId) {
     let Some(entry) = world.host(host) else { return };
     for guest in entry.placed.iter().filter(|id| needs(&world, **id) == Some(image)) {
         context.queues.guest.add(*guest);
-        if let Some(job) = world.guest(*guest).and_then(|entry| entry.status()?.job) {
-            context.queues.job.add(job);
-        }
+        wake_job_of(&world, *guest, &context.queues);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which images a host still needs, and what to do about each. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lochness_agent::wire::ImageFetch;
@@ -76,17 +76,17 @@ pub fn missing_images(
     entry: &HostEntry,
     images: &BTreeMap<ImageId, ImageState>,
 ) -> Vec<Missing> {
-    let needed: BTreeSet<_> = entry.placed.iter().filter_map(|id| needs(world, *id)).collect();
-    needed
-        .into_iter()
-        .filter_map(|image| Some(Missing { image, lack: lack(world, image, images.get(&image))? }))
-        .collect()
+    let missing =
+        |image: ImageId| Some(Missing { image, lack: lack(world, image, images.get(&image))? });
+    entry.images.keys().copied().filter_map(missing).collect()
 }
 
 /// The image that a placed guest needs.
 pub(super) fn needs(world: &World, guest: GuestId) -> Option<ImageId> {
-    let status = world.guest(guest)?.status()?;
-    status.placement.as_ref()?.image.filter(|_| status.phase != Phase::Deleting)
+    if world.outline(guest)?.phase() == Some(Phase::Deleting) {
+        return None;
+    }
+    world.placement_of(guest)?.image
 }
 
 fn lack(world: &World, image: ImageId, state: Option<&ImageState>) -> Option<Lack> {

@@ -133,13 +133,16 @@ pub(crate) fn undeclared(
     report: Option<&HostReport>,
 ) -> Vec<GuestId> {
     let Some(list) = report.and_then(|report| report.guests.as_ref()) else { return Vec::new() };
-    let is_known = |id: &GuestId| {
-        world.guest(*id).is_some_and(|guest| match guest.placement() {
-            _ if guest.index.contains_key(&host) => true,
-            Some(placement) => placement.hypervisor == host,
-            None => guest.document.is_some() || guest.status.is_some(),
-        })
+    let entry = world.host(host);
+    let is_here = |id: &GuestId| {
+        entry.is_some_and(|entry| entry.placed.contains(id) || entry.index.contains_key(id))
     };
+    let waits = |id: &GuestId| {
+        world
+            .outline(*id)
+            .is_some_and(|guest| !guest.is_placed() && (guest.is_declared() || guest.has_status()))
+    };
+    let is_known = |id: &GuestId| is_here(id) || waits(id);
     list.guests.keys().copied().filter(|id| !is_known(id)).collect()
 }
 
@@ -352,7 +355,7 @@ fn firewall(facts: &Facts<'_>, conditions: &mut Conditions) {
         };
         return conditions.no(kind, Reason::FirewallOff, message);
     }
-    let newest = u64::try_from(newest_placement(facts.world, facts.entry)).unwrap_or(0);
+    let newest = u64::try_from(newest_placement(facts.entry)).unwrap_or(0);
     match &report.firewall {
         Some(state) if state.error.is_some() => {
             let words = state.error.as_deref().unwrap_or_default();

@@ -134,3 +134,24 @@ fn a_status_concerns_the_guests_host_only_when_it_gives_or_takes_a_place() {
     status["phase"] = json!("Deleting");
     assert_eq!(woken(&status), ([Some(host), Some(host)], true), "it needs no image any more");
 }
+
+#[test]
+fn whatever_may_open_the_gate_of_a_job_wakes_it() {
+    let mut store = Store::basics();
+    let (host, guest) = (store.host(10, 1024), store.guest(100, &json!({})));
+    place(&mut store, guest, host);
+    let status = json!({"phase": "Scheduled", "job": id::<()>(200), "placement": {"hypervisor": host,
+        "subnet": id::<()>(2), "ip": "10.0.0.2", "cidr": "10.0.0.0/24",
+        "mac": "02:00:00:00:00:01", "resources": {"memory": 1024}}});
+    store.put(&Key::GuestStatus(guest), &status);
+    for change in [
+        Change::Guest(guest),
+        Change::Placement(host, guest),
+        Change::Hypervisor(host),
+        Change::Heartbeat(host),
+    ] {
+        let queues = Queues::new(&Settings::default(), &Metrics::new());
+        wake(&store.world, std::slice::from_ref(&change), &queues);
+        assert_eq!(queues.job.try_next(), Some(id(200)), "{change:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! How keys become the world: one `match` over the contract's keys, for puts and for deletions.
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use lochness_api::document::{Document, Guest, Heartbeat};
 use lochness_api::keys::{Key, KeyError};
@@ -162,6 +164,7 @@ impl World {
         let is_gone = declared.invalid.is_some() && lochness_mutant::is(Mutant::UnparsedIsGone);
         self.change_guest(id, |entry| {
             entry.document = (!is_gone).then_some(declared);
+            entry.digest = OnceLock::new();
             entry.gone_at = 0;
         });
         Change::Guest(id)
@@ -181,6 +184,7 @@ impl World {
                 self.rename(Kind::Guest, &id.to_string(), before_name(before), None);
                 self.change_guest(id, |entry| {
                     entry.document = None;
+                    entry.digest = OnceLock::new();
                     entry.gone_at = revision;
                 });
                 Change::Guest(id)

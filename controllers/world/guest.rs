@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use lochness_api::document::Guest;
 use lochness_api::status::{GuestStatus, Phase, Placement};
-use lochness_api::{HypervisorId, SubnetId};
+use lochness_api::{Digest, HypervisorId, SubnetId};
 
 use super::stored::{Declared, Stored};
 
@@ -22,12 +23,20 @@ pub struct GuestEntry {
     pub index: BTreeMap<HypervisorId, i64>,
     /// Reservations that name the guest.
     pub addresses: BTreeSet<(SubnetId, IpAddr)>,
+    /// Of the document as last understood, once somebody asked: each of a guest's plans does.
+    pub(super) digest: OnceLock<Digest>,
 }
 
 impl GuestEntry {
     /// The document as last understood.
     pub fn understood(&self) -> Option<&Guest> {
         self.document.as_ref()?.understood.as_deref()
+    }
+
+    /// The digest of the document as last understood.
+    pub fn digest(&self) -> Option<Digest> {
+        let document = self.understood()?;
+        Some(*self.digest.get_or_init(|| Digest::of_guest(document)))
     }
 
     /// The status, if there is one that decodes.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use lochness_api::document::{ClusterConfig, Heartbeat, Hypervisor, HypervisorConfig, Resources};
 use lochness_api::status::HypervisorStatus;
-use lochness_api::{FieldError, GuestId, HypervisorId, SubnetId};
+use lochness_api::{FieldError, GuestId, HypervisorId, ImageId, SubnetId};
 
 use super::configure::Texts;
 use super::sorted::{SortedMap, SortedSet};
@@ -44,6 +44,8 @@ pub struct HostEntry {
     pub status: Option<Stored<HypervisorStatus>>,
     /// Guests whose status places them here.
     pub placed: SortedSet<GuestId>,
+    /// The images that these guests need until they are torn down, with how many need each.
+    pub images: BTreeMap<ImageId, usize>,
     /// What these guests use. Never a stored counter.
     pub used: Resources,
     /// The index of placements: guest and create revision of its key.
@@ -64,6 +66,7 @@ impl HostEntry {
             config_texts: Texts::default(),
             status: None,
             placed: SortedSet::default(),
+            images: BTreeMap::new(),
             used: Resources::default(),
             index: SortedMap::default(),
             stale: BTreeMap::new(),

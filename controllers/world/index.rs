@@ -1,10 +1,13 @@
 //! The indexes of the world, kept by the only functions that change an entry: take its share out, change it, put its
 //! share back in. So an index cannot drift from what it indexes.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use lochness_api::document::{Hypervisor, Subnet};
-use lochness_api::{FwGroupId, GuestId, HypervisorId, Kind, SubnetId};
+use lochness_api::status::Phase;
+use lochness_api::{FwGroupId, GuestId, HypervisorId, ImageId, Kind, SubnetId};
 
 use super::addresses::Fit;
 use super::overlaps::Extent;
@@ -49,13 +52,17 @@ impl World {
         self.placed -= 1;
         self.held.remove(placement);
         let (subnet, ip) = (placement.subnet, placement.ip);
+        let image = needed_image(entry);
         self.change_host(placement.hypervisor, |host| {
             host.placed.remove(&id);
+            if let Some(image) = image {
+                count_less(&mut host.images, image);
+            }
             host.used = host.used.saturating_sub(placement.resources);
         });
         self.change_subnet(subnet, |entry| entry.addresses.clear_placed(ip, id));
         if let Some(group) = placement.fwgroup {
-            self.leave_fwgroup(group, id);
+            self.leave_fwgroup(group, id, placement.hypervisor);
         }
         if let Some(set) = set_of(entry)
             && let Some(members) = self.sets.get_mut(set)
@@ -84,20 +91,32 @@ impl World {
         let (subnet, ip) = (placement.subnet, placement.ip);
         let declared = self.subnets.get(&subnet).and_then(SubnetEntry::declared);
         let fit = declared.map_or(Fit::AsDeclared, |subnet| fit(entry, subnet));
+        let image = needed_image(entry);
         self.change_host(placement.hypervisor, |host| {
             host.placed.insert(id);
+            if let Some(image) = image {
+                *host.images.entry(image).or_default() += 1;
+            }
             host.used = host.used.saturating_add(placement.resources);
         });
         self.change_subnet(subnet, |entry| entry.addresses.set_placed(ip, id, fit));
         if let Some(group) = placement.fwgroup {
             self.fwgroup_members.entry(group).or_default().insert(id);
+            let hosts = self.fwgroup_hosts.entry(group).or_default();
+            *hosts.entry(placement.hypervisor).or_default() += 1;
         }
         if let Some(set) = set_of(entry) {
             self.sets.entry(set.into()).or_default().insert(id, placement.hypervisor);
         }
     }
 
-    fn leave_fwgroup(&mut self, group: FwGroupId, guest: GuestId) {
+    fn leave_fwgroup(&mut self, group: FwGroupId, guest: GuestId, host: HypervisorId) {
+        if let Some(hosts) = self.fwgroup_hosts.get_mut(&group) {
+            count_less(hosts, host);
+            if hosts.is_empty() {
+                self.fwgroup_hosts.remove(&group);
+            }
+        }
         if let Some(members) = self.fwgroup_members.get_mut(&group) {
             members.remove(&guest);
             if members.is_empty() {
@@ -262,6 +281,22 @@ fn fit(entry: &GuestEntry, subnet: &Subnet) -> Fit {
         Fit::AsDeclared
     } else {
         Fit::Outdated
+    }
+}
+
+/// The image that a guest needs on its host, until it is torn down.
+fn needed_image(entry: &GuestEntry) -> Option<ImageId> {
+    let status = entry.status().filter(|status| status.phase != Phase::Deleting)?;
+    status.placement.as_ref()?.image
+}
+
+/// Counts one less of it, and forgets what is counted no more.
+fn count_less<K: Ord>(counts: &mut BTreeMap<K, usize>, of: K) {
+    if let Entry::Occupied(mut entry) = counts.entry(of) {
+        *entry.get_mut() -= 1;
+        if *entry.get() == 0 {
+            entry.remove();
+        }
     }
 }
 

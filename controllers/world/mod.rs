@@ -35,7 +35,7 @@ use lochness_api::document::{
     ClusterConfig, Flavor, FwGroup, Guest, Image, Network, Subnet, Vlan, VlanGroup, VlanTag,
 };
 use lochness_api::job::Job;
-use lochness_api::status::{ClusterStatus, ObjectStatus, SubnetStatus};
+use lochness_api::status::{ClusterStatus, ObjectStatus, Placement, SubnetStatus};
 use lochness_api::{
     FieldError, FlavorId, FwGroupId, GuestId, HypervisorId, ImageId, JobId, Kind, NetworkId,
     Prefix, SubnetId, VlanGroupId,
@@ -112,6 +112,8 @@ pub struct World {
     macs: Macs,
     fwgroups: BTreeMap<FwGroupId, Declared<FwGroup>>,
     fwgroup_members: BTreeMap<FwGroupId, BTreeSet<GuestId>>,
+    /// The hosts of these members, with how many of them each has.
+    fwgroup_hosts: BTreeMap<FwGroupId, BTreeMap<HypervisorId, usize>>,
     group_members: members::GroupMembers,
     vlans: BTreeMap<VlanTag, Declared<Vlan>>,
     vlangroups: BTreeMap<VlanGroupId, Declared<VlanGroup>>,
@@ -171,6 +173,16 @@ impl World {
     /// The outline of one guest, if any key names it: what can be told of it at no cost.
     pub fn outline(&self, id: GuestId) -> Option<Outline> {
         self.guests.outline(id)
+    }
+
+    /// The job that a guest's status names, at little cost.
+    pub fn job_of(&self, id: GuestId) -> Option<JobId> {
+        self.guests.job(id)
+    }
+
+    /// Where a guest's status says that it is, for whoever asks for many: the rest stays packed.
+    pub fn placement_of(&self, id: GuestId) -> Option<Placement> {
+        self.guests.placement(id)
     }
 
     /// The outline of every guest that any key names, in no order.
@@ -263,6 +275,11 @@ impl World {
     /// The guests whose placement names this firewall group.
     pub fn fwgroup_members(&self, id: FwGroupId) -> impl Iterator<Item = GuestId> + '_ {
         self.fwgroup_members.get(&id).into_iter().flatten().copied()
+    }
+
+    /// The hosts where these guests are, sorted.
+    pub fn fwgroup_hosts(&self, id: FwGroupId) -> impl Iterator<Item = HypervisorId> + '_ {
+        self.fwgroup_hosts.get(&id).into_iter().flat_map(BTreeMap::keys).copied()
     }
 
     /// The addresses of the guests whose placement names this firewall group; `None` when it never had any.

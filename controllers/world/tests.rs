@@ -197,3 +197,28 @@ fn an_address_is_its_guests_in_the_whole_network_whatever_becomes_of_the_subnet(
     store.delete(&Key::GuestStatus(guest));
     check(&store.world, false);
 }
+
+#[test]
+fn a_host_counts_what_its_guests_need_and_a_group_where_its_members_are() {
+    let mut store = Store::basics();
+    let host = store.host(10, 1024);
+    let place = |store: &mut Store, number: u128, phase: &str| {
+        let status = json!({"phase": phase, "placement": {"hypervisor": host, "subnet": id::<()>(2),
+            "ip": "10.0.0.2", "cidr": "10.0.0.0/24", "mac": "02:00:00:00:00:01",
+            "image": id::<()>(7), "fwgroup": id::<()>(8)}});
+        store.put(&Key::GuestStatus(id(number)), &status);
+    };
+    let seen = |store: &Store| {
+        let images = store.world.host(host).unwrap().images.get(&id(7)).copied();
+        (images, store.world.fwgroup_hosts(id(8)).collect::<Vec<_>>())
+    };
+    place(&mut store, 100, "Running");
+    place(&mut store, 101, "Running");
+    assert_eq!(seen(&store), (Some(2), vec![host]));
+    place(&mut store, 100, "Deleting");
+    assert_eq!(seen(&store), (Some(1), vec![host]), "what is torn down needs no image");
+    store.delete(&Key::GuestStatus(id(100)));
+    assert_eq!(seen(&store), (Some(1), vec![host]));
+    store.delete(&Key::GuestStatus(id(101)));
+    assert_eq!(seen(&store), (None, vec![]));
+}

@@ -25,8 +25,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use lochness_api::document::Guest;
-use lochness_api::status::GuestStatus;
-use lochness_api::{GuestId, HypervisorId, SubnetId};
+use lochness_api::status::{GuestStatus, Placement};
+use lochness_api::{GuestId, HypervisorId, JobId, SubnetId};
 use rustc_hash::FxHashMap;
 
 use super::GuestEntry;
@@ -85,6 +85,22 @@ impl Guests {
     /// What can be told of a guest without unpacking it.
     pub(super) fn outline(&self, id: GuestId) -> Option<Outline> {
         Some(self.cells.get(&id)?.record.outline())
+    }
+
+    /// The job that a guest's status names, without unpacking it.
+    pub(super) fn job(&self, id: GuestId) -> Option<JobId> {
+        match self.cells.get(&id)?.record.parts().status {
+            [] => None,
+            part => status::read_job(&self.pool, part),
+        }
+    }
+
+    /// Where a guest's status says that it is, without unpacking the rest.
+    pub(super) fn placement(&self, id: GuestId) -> Option<Placement> {
+        match self.cells.get(&id)?.record.parts().status {
+            [] => None,
+            part => status::read_place(&self.pool, part),
+        }
     }
 
     /// All of them, in no order.
@@ -193,7 +209,7 @@ impl Guests {
         let document = entry.document.as_ref().map(|it| document::write(&mut self.pool, it));
         let status =
             entry.status.as_ref().map(|it| status::write(&mut self.pool, &mut self.shapes, it));
-        let GuestEntry { document: _, gone_at, status: _, index, addresses } = entry;
+        let GuestEntry { document: _, gone_at, status: _, index, addresses, digest: _ } = entry;
         let (index, addresses) = (index.clone(), addresses.clone());
         let keys = Keys { index, addresses, gone_at: *gone_at };
         let keys = keys.write(&mut self.pool);
@@ -216,6 +232,7 @@ impl Guests {
             status: some(status).then(|| status::read(&self.pool, &self.shapes, status)),
             index,
             addresses,
+            digest: OnceLock::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ipnetwork::IpNetwork;
 use lochness_api::document::Resources;
 use lochness_api::status::{Condition, GuestStatus, Phase, Placement};
-use lochness_api::{Digest, Id};
+use lochness_api::{Digest, Id, JobId};
 
 use super::super::stored::Stored;
 use super::document::read_mac;
@@ -47,6 +47,9 @@ pub(super) fn write(pool: &mut Pool, shapes: &mut Shapes, stored: &Stored<GuestS
     );
     write_revisions(&mut writer, stored);
     writer.body.byte(phase_number(*phase));
+    if let Some(job) = job {
+        writer.body.uuid(job.uuid());
+    }
     if let Some(digest) = observed {
         let digits = u64::from_str_radix(&digest.to_string(), 16);
         let number = digits.expect("a digest is 16 hex digits");
@@ -57,9 +60,6 @@ pub(super) fn write(pool: &mut Pool, shapes: &mut Shapes, stored: &Stored<GuestS
     }
     if let Some(placement) = placement {
         write_placement(&mut writer, placement);
-    }
-    if let Some(job) = job {
-        writer.body.uuid(job.uuid());
     }
     if let Some(text) = reboot {
         writer.text(text);
@@ -87,10 +87,10 @@ pub(super) fn read(pool: &Pool, shapes: &Shapes, part: &[u8]) -> Stored<GuestSta
     }
     let has = |flag: u8| flags & flag != 0;
     let phase = phase_of(reader.body.byte());
+    let job = has(JOB).then(|| Id::new(reader.body.uuid()));
     let observed = has(OBSERVED).then(|| read_digest(&mut reader));
     let order = has(ORDER).then(|| reader.order());
     let placement = has(PLACEMENT).then(|| read_placement(&mut reader));
-    let job = has(JOB).then(|| Id::new(reader.body.uuid()));
     let reboot = has(REBOOT).then(|| reader.text());
     let agent_state = has(AGENT_STATE).then(|| reader.pooled_text());
     let count = reader.body.number();
@@ -103,6 +103,34 @@ pub(super) fn read(pool: &Pool, shapes: &Shapes, part: &[u8]) -> Stored<GuestSta
     let status =
         GuestStatus { phase, observed, order, placement, job, reboot, agent_state, conditions };
     Stored { create_revision, mod_revision, value: Some(Arc::new(status)) }
+}
+
+/// The job that the status names, and nothing else of it.
+pub(super) fn read_job(pool: &Pool, part: &[u8]) -> Option<JobId> {
+    let mut reader = Reader::new(pool, part);
+    let flags = reader.body.byte();
+    if flags & READABLE == 0 || flags & JOB == 0 {
+        return None;
+    }
+    let (_create_revision, _mod_revision) = (reader.body.signed(), reader.body.signed());
+    let _phase = reader.body.byte();
+    Some(Id::new(reader.body.uuid()))
+}
+
+/// Where the status says that the guest is, and nothing else of it.
+pub(super) fn read_place(pool: &Pool, part: &[u8]) -> Option<Placement> {
+    let mut reader = Reader::new(pool, part);
+    let flags = reader.body.byte();
+    let has = |flag: u8| flags & flag != 0;
+    if !has(READABLE) || !has(PLACEMENT) {
+        return None;
+    }
+    let (_create_revision, _mod_revision) = (reader.body.signed(), reader.body.signed());
+    let _phase = reader.body.byte();
+    let _job = has(JOB).then(|| reader.body.uuid());
+    let _observed = has(OBSERVED).then(|| read_digest(&mut reader));
+    let _order = has(ORDER).then(|| reader.order());
+    Some(read_placement(&mut reader))
 }
 
 /// A phase as a byte.

@@ -46,6 +46,10 @@ fn check_status(stored: &Stored<GuestStatus>) {
     let part = status::write(&mut pool, &mut shapes, stored);
     let read = status::read(&pool, &shapes, &part);
     assert!(same(&read, stored), "{read:?}\n{stored:?}");
+    let whole = read.value.as_deref();
+    assert_eq!(status::read_job(&pool, &part), whole.and_then(|status| status.job));
+    let place = whole.and_then(|status| status.placement.clone());
+    assert_eq!(status::read_place(&pool, &part), place);
     wire::release(&mut pool, &part);
     assert_eq!(pool.len(), 0);
 }
