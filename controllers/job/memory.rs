@@ -12,6 +12,9 @@ use tokio::time::Instant;
 pub(super) const FIRST_POLL: Duration = Duration::from_millis(20);
 /// The longest such wait. A list that changes wakes the job earlier.
 const LAST_POLL: Duration = Duration::from_secs(2);
+/// The longest wait before a job whose gate is closed is looked at again though nothing was said: thousands may wait for
+/// one image for an hour.
+const LAST_WAIT: Duration = Duration::from_secs(30);
 
 /// What is remembered of one job.
 #[derive(Debug, Clone)]
@@ -33,7 +36,11 @@ pub(super) struct Remembered {
 
 /// The jobs that this process follows; an entry goes when its job ends.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<FxHashMap<JobId, Remembered>>);
+pub(super) struct Memory {
+    jobs: Mutex<FxHashMap<JobId, Remembered>>,
+    /// How often each was found to wait for the same gates in a row.
+    waits: Mutex<FxHashMap<JobId, u32>>,
+}
 
 impl Memory {
     /// What is remembered of a job, and begins to be if nothing was.
@@ -42,12 +49,27 @@ impl Memory {
     }
 
     pub(super) fn change<T>(&self, id: JobId, change: impl FnOnce(&mut Remembered) -> T) -> T {
-        let mut jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         change(jobs.entry(id).or_insert_with(|| Remembered::new(Instant::now())))
     }
 
     pub(super) fn forget(&self, id: JobId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.passed(id);
+    }
+
+    /// How long to wait before a job is looked at again whose gate is closed; at first `least`, then longer and longer.
+    pub(super) fn next_wait(&self, id: JobId, least: Duration) -> Duration {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = waits.entry(id).or_default();
+        let wait = least.saturating_mul(1 << (*waits).min(16)).min(LAST_WAIT);
+        *waits = waits.saturating_add(1);
+        wait
+    }
+
+    /// The job's gates are open.
+    pub(super) fn passed(&self, id: JobId) {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     /// How long to wait before the next question.
@@ -71,5 +93,22 @@ impl Remembered {
             failures: 0,
             polls: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_waits_is_looked_at_ever_more_rarely_until_its_gates_open() {
+        let (memory, id) = (Memory::default(), JobId::new(Uuid::from_u128(1)));
+        let second = Duration::from_secs(1);
+        let waits: Vec<_> = (0..7).map(|_| memory.next_wait(id, second).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+        memory.passed(id);
+        assert_eq!(memory.next_wait(id, second), second);
     }
 }

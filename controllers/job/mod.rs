@@ -44,7 +44,8 @@ use plan::{Step, Task, Waiting, plan};
 
 /// What the error of a job says that no status names.
 const SUPERSEDED: &str = "superseded";
-/// How soon to look again at a gate that a report opens, in case nobody said so.
+/// How soon to look again at first at a gate that a report opens. Whoever opens a gate wakes the job, so this is for what
+/// nobody thought of.
 const GATE_RETRY: Duration = Duration::from_secs(5);
 /// The same for gates that other loops open.
 const READINESS_RETRY: Duration = Duration::from_secs(1);
@@ -78,10 +79,10 @@ impl JobReconciler {
     }
 
     /// A gate is closed.
-    fn wait(waiting: &Waiting) -> Outcome {
+    fn wait(&self, id: JobId, waiting: &Waiting) -> Outcome {
         debug!(waiting = %waiting.message(), "job waits");
         let retry = if waiting.ends_by_report() { GATE_RETRY } else { READINESS_RETRY };
-        Outcome::unchanged().after(retry)
+        Outcome::unchanged().after(self.memory.next_wait(id, retry))
     }
 
     /// Notes how a job ended, and lets the guest loop write it.
@@ -190,10 +191,13 @@ impl Reconciler for JobReconciler {
                 Some(Hold::StoreReplaced(_)) => Ok(Outcome::unchanged().after(GATE_RETRY)),
                 Some(Hold::Paused) | None => self.supersede(*job, revision).await,
             },
-            Step::Wait(waiting) => Ok(Self::wait(&waiting)),
+            Step::Wait(waiting) => Ok(self.wait(*id, &waiting)),
             Step::Fail(task, why) => Ok(self.end(&task, &End::Failed(why))),
             Step::Submit(_) if hold.is_some() => Ok(Outcome::unchanged().after(GATE_RETRY)),
-            Step::Submit(task) => self.submit(&task).await,
+            Step::Submit(task) => {
+                self.memory.passed(*id);
+                self.submit(&task).await
+            }
             Step::Follow(task, remote) => self.follow(&task, &remote).await,
         }
     }
