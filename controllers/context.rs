@@ -61,6 +61,8 @@ pub struct Context {
 pub enum Hold {
     /// The store is not the one that was there before, or went back in time.
     StoreReplaced(Replacement),
+    /// Something says so, and the store is being asked; or it was accepted, and the next term counts anew. Over in a moment.
+    Suspected,
     /// Somebody paused the cluster.
     Paused,
 }
@@ -101,10 +103,13 @@ impl Context {
 
     /// Why nothing may be placed, torn down or sent to any agent now, if so.
     pub fn hold(&self, world: &World) -> Option<Hold> {
-        if let Connection::Replaced(what) = self.world.connection()
-            && !lochness_mutant::is(Mutant::HoldIgnored)
-        {
-            return Some(Hold::StoreReplaced(what));
+        if !lochness_mutant::is(Mutant::HoldIgnored) {
+            if let Connection::Replaced(what) = self.world.connection() {
+                return Some(Hold::StoreReplaced(what));
+            }
+            if self.world.puts_off() || world.wants_new_incarnation() {
+                return Some(Hold::Suspected);
+            }
         }
         world.config().pause.then_some(Hold::Paused)
     }

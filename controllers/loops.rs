@@ -206,6 +206,7 @@ impl Process {
         tasks.spawn("committer", commit_loop.run(tasks.token().clone()));
         let incarnation = self.incarnation(&commits).await;
         let context = self.context(term, commits, incarnation);
+        rollback::begin(&context, &self.witness);
         self.active.set(Some(context.queues.clone()));
         self.observer.set_reports(Some(Arc::clone(&context.reports)));
         let (kv, witness) = (Arc::clone(&self.operator.kv), self.witness.clone());
@@ -216,7 +217,6 @@ impl Process {
         info!(epoch = %context.epoch(), "the loops run");
         // Looking comes before acting: what the hosts list is known before anything is placed.
         wait_for_lists(&context).await;
-        context.agents.have_looked();
         rollback::compare_with_hosts(&context);
         Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
         let placement = Arc::new(PlacementReconciler::new(context.clone()));

@@ -5,7 +5,7 @@
 //!          └▶ hosts run what nobody declared, and no guest has a status ───▶   │                       │
 //!   the next term writes a higher incarnation before anything else ◀────────────────────────────────────┘
 //! ```
-//! Guarantees: an operator that starts after the store was exchanged changes nothing on a host that knows better; after a
+//! What an agent tells holds everything from that moment on until the store was asked. Guarantees: an operator that starts after the store was exchanged changes nothing on a host that knows better; after a
 //! person has accepted the store, every epoch and order is above all that agents have seen, whatever crashes meanwhile.
 
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use tracing::{debug, info, warn};
 use crate::agents::{Testimony, Witness};
 use crate::context::Context;
 use crate::host::plan::undeclared;
+use crate::wake::wake_everything;
 use crate::world::{Replacement, WorldCell};
 
 /// Before a read that failed is tried again.
@@ -37,9 +38,22 @@ pub(crate) async fn hear_agents(context: Context, kv: Arc<dyn Kv>, witness: Witn
             context.queues.cluster.add(());
             return;
         }
+        // What was told meanwhile is looked into first.
+        let is_all = !testimony.has_changed().unwrap_or(false);
+        if is_all && context.world.trust() {
+            wake_everything(&context.world.read(), &context.queues);
+        }
         if testimony.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Begins a term: what was told in former ones is looked into before anything is done.
+pub(crate) fn begin(context: &Context, witness: &Witness) {
+    context.world.trust();
+    if witness.is_above(context.epoch(), context.world.read().revision()) {
+        context.world.suspect();
     }
 }
 

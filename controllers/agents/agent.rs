@@ -65,7 +65,6 @@ pub struct Agent {
     term: Term,
     metrics: AgentMetrics,
     ears: Ears,
-    world: Option<Arc<WorldCell>>,
 }
 
 /// Who hears of the numbers that this agent tells.
@@ -73,6 +72,38 @@ pub struct Agent {
 pub(super) struct Ears {
     pub(super) witness: Witness,
     pub(super) host: HypervisorId,
+    /// The epoch of this term.
+    pub(super) epoch: Order,
+    /// What is held when a number may prove that the store was rolled back.
+    pub(super) world: Option<Arc<WorldCell>>,
+}
+
+impl Ears {
+    /// The agent has shown a number.
+    fn saw(&self, number: Order) {
+        if self.witness.saw(self.host, number) {
+            self.suspect();
+        }
+    }
+
+    /// The agent has refused a request.
+    fn listen(&self, error: &AgentError) {
+        if self.witness.listen(self.host, error) {
+            self.suspect();
+        }
+    }
+
+    /// Holds everything from now on if what was told may prove something: [`crate::rollback`] looks into it.
+    fn suspect(&self) {
+        let Some(world) = &self.world else { return };
+        if self.witness.is_above(self.epoch, world.position().borrow().revision) {
+            world.suspect();
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        self.world.as_ref().is_some_and(|world| world.is_held())
+    }
 }
 
 /// What all requests to one host share.
@@ -175,9 +206,8 @@ impl Agent {
         term: Term,
         metrics: AgentMetrics,
         ears: Ears,
-        world: Option<Arc<WorldCell>>,
     ) -> Self {
-        Self { client, lane, term, metrics, ears, world }
+        Self { client, lane, term, metrics, ears }
     }
 
     /// One guest, as the agent has it now.
@@ -289,7 +319,7 @@ impl Agent {
         let state =
             self.ask(Operation::Firewall, Some(Instant::now()), self.client.firewall()).await?;
         if let Some(revision) = state.revision {
-            self.ears.witness.saw(self.ears.host, revision);
+            self.ears.saw(revision);
         }
         Ok(state)
     }
@@ -351,7 +381,7 @@ impl Agent {
     {
         let _permit = self.lane.permits.try_acquire().map_err(|_| CallError::Busy)?;
         let budget = self.term.mutation_budget().ok_or(CallError::NoBudget)?;
-        if self.world.as_ref().is_some_and(|world| world.is_held()) {
+        if self.ears.is_held() {
             return Err(CallError::Held);
         }
         self.admit()?;
@@ -373,7 +403,7 @@ impl Agent {
         let answer = request.await;
         self.lane.answered(&answer);
         if let Err(error) = &answer {
-            self.ears.witness.listen(self.ears.host, error);
+            self.ears.listen(error);
         }
         let result = answer.map_err(CallError::from);
         self.metrics.requested(operation, started, &result);

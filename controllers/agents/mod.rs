@@ -22,7 +22,6 @@ pub(crate) mod bench;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lochness_agent::wire::Order;
@@ -52,8 +51,6 @@ pub struct Agents {
     witness: Witness,
     /// Says whether the store is still believed to be the one that was there before.
     world: Option<Arc<WorldCell>>,
-    /// The first lists of this term were awaited.
-    looked: AtomicBool,
     /// What all requests to one host share, whatever its address.
     lanes: Mutex<BTreeMap<HypervisorId, Arc<Lane>>>,
 }
@@ -70,8 +67,8 @@ impl Agents {
     ) -> Self {
         let lanes = Mutex::default();
         let witness = Witness::default();
-        let (world, looked) = (None, AtomicBool::new(false));
-        Self { transport, epoch, term, reports, settings, metrics, witness, world, looked, lanes }
+        let world = None;
+        Self { transport, epoch, term, reports, settings, metrics, witness, world, lanes }
     }
 
     /// Lets `witness` hear what agents tell of other leaders.
@@ -94,24 +91,14 @@ impl Agents {
             let lane = lanes.entry(host);
             Arc::clone(lane.or_insert_with(|| Arc::new(Lane::new(&self.settings, &self.metrics))))
         };
-        let ears = Ears { witness: self.witness.clone(), host };
-        let world = self.world.clone();
-        Agent::new(client, lane, self.term.clone(), self.metrics.clone(), ears, world)
+        let (witness, world) = (self.witness.clone(), self.world.clone());
+        let ears = Ears { witness, host, epoch: self.epoch, world };
+        Agent::new(client, lane, self.term.clone(), self.metrics.clone(), ears)
     }
 
     /// What is counted about agents and jobs.
     pub fn metrics(&self) -> &AgentMetrics {
         &self.metrics
-    }
-
-    /// The first lists of this term were awaited, for as long as that is right.
-    pub fn have_looked(&self) {
-        self.looked.store(true, Ordering::Release);
-    }
-
-    /// Whether they were: only then it is known what no host has.
-    pub fn has_looked(&self) -> bool {
-        self.looked.load(Ordering::Acquire)
     }
 
     /// Whether every host that has a heartbeat has given a complete list in this term.

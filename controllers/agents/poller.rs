@@ -68,7 +68,8 @@ struct Session {
     tag: Option<String>,
     /// Whether somebody wants a list that is newer than the last request.
     refresh: bool,
-    images_read: bool,
+    /// When its images were last read, unless they are to be read again.
+    images_read: Option<Instant>,
     firewall_read: bool,
     /// What the agent said then of changes that are not of our doing.
     firewall_moves: u64,
@@ -161,7 +162,7 @@ impl Poller {
             heartbeat_boot,
             tag: None,
             refresh: false,
-            images_read: false,
+            images_read: None,
             firewall_read: false,
             firewall_moves: 0,
         };
@@ -174,12 +175,16 @@ impl Poller {
         }
     }
 
-    /// Images and firewall, until each was read once. That the storage of a host fails does not end the conversation.
+    /// Images and firewall, until each was read once. An original does not say when its host has lost what it had: its
+    /// images are read again when guests have vanished, and once in a rescan. That the storage of a host fails does not end the conversation.
     async fn read_rest(&mut self, session: &mut Session) -> Result<(), End> {
-        if !session.images_read
+        let is_old = session.images_read.is_none_or(|read| {
+            session.protocol == Protocol::Original && read.elapsed() >= self.context.settings.rescan
+        });
+        if is_old
             && let Some(list) = answered("images", self.agent.probe_images().await)?
         {
-            session.images_read = true;
+            session.images_read = Some(Instant::now());
             self.notes.change(|report| {
                 report.images = Some(listing::images(&list, report.images.take()));
             });
@@ -225,6 +230,10 @@ impl Poller {
                 match self.judge(session, &guests, asked_at) {
                     Verdict::Accept => {
                         (self.failures, self.held_since) = (0, None);
+                        let has_all = self.notes.former().0.iter().all(|it| guests.contains_key(it));
+                        if session.protocol == Protocol::Original && !has_all {
+                            session.images_read = None;
+                        }
                         self.notes.listed(guests, session.boot(), asked_at);
                         session.tag = tag;
                     }

@@ -34,21 +34,30 @@ impl Witness {
         self.0.borrow().number.map(|(number, _)| number)
     }
 
-    /// An agent has shown a number.
-    pub(super) fn saw(&self, host: HypervisorId, number: Order) {
-        self.hear(host, None, number);
+    /// Whether something was told that a store which has come to `revision` cannot have given out, or an epoch above
+    /// that of the leader.
+    pub(crate) fn is_above(&self, epoch: Order, revision: i64) -> bool {
+        let told = *self.0.borrow();
+        let reached = Order::new(epoch.incarnation, revision.unsigned_abs());
+        told.epoch.is_some_and(|(told, _)| told > epoch)
+            || told.number.is_some_and(|(told, _)| told > reached)
+    }
+
+    /// An agent has shown a number. Whether that is news, here and below.
+    pub(super) fn saw(&self, host: HypervisorId, number: Order) -> bool {
+        self.hear(host, None, number)
     }
 
     /// An agent has answered a request so.
-    pub(super) fn listen(&self, host: HypervisorId, error: &AgentError) {
-        let AgentError::Fenced(message) = error else { return };
+    pub(super) fn listen(&self, host: HypervisorId, error: &AgentError) -> bool {
+        let AgentError::Fenced(message) = error else { return false };
         // Its words end with the number that it compared.
         let told = message.rsplit(' ').next().and_then(|number| number.parse().ok());
-        let Some(number) = told else { return };
-        self.hear(host, message.starts_with("epoch").then_some(number), number);
+        let Some(number) = told else { return false };
+        self.hear(host, message.starts_with("epoch").then_some(number), number)
     }
 
-    fn hear(&self, host: HypervisorId, epoch: Option<Order>, number: Order) {
+    fn hear(&self, host: HypervisorId, epoch: Option<Order>, number: Order) -> bool {
         self.0.send_if_modified(|told| {
             let before = *told;
             let raise = |highest: Option<(Order, HypervisorId)>, heard: Order| {
@@ -60,7 +69,7 @@ impl Witness {
                 told.epoch = raise(told.epoch, epoch);
             }
             *told != before
-        });
+        })
     }
 }
 

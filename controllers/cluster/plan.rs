@@ -90,7 +90,7 @@ fn conditions(facts: &Facts<'_>, former: &[Condition]) -> Vec<Condition> {
     deletions(facts.world, &mut conditions);
     let replaced = match &facts.hold {
         Some(Hold::StoreReplaced(found)) => Some(found),
-        Some(Hold::Paused) | None => None,
+        Some(Hold::Suspected | Hold::Paused) | None => None,
     };
     if let Some(Replacement { reason, what }) = replaced {
         let message = format!(

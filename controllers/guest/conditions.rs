@@ -1,5 +1,7 @@
 //! The conditions of a placed guest: every word that its status says to people is chosen here.
 
+use std::net::IpAddr;
+
 use jiff::Timestamp;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{
@@ -9,6 +11,7 @@ use lochness_api::{HypervisorId, Invalid};
 
 use crate::firewall::rules::ClosedGroup;
 use crate::job::plan::Waiting;
+use crate::knowledge::not_asked;
 
 /// Writes conditions into one status.
 pub(super) struct Conditions<'a> {
@@ -58,6 +61,21 @@ impl<'a> Conditions<'a> {
             "hypervisor {host} lists it: it is not made a second time here; delete it there, or put this status right"
         );
         self.not_ready(Reason::AdoptionConflict, message);
+        self.remove(ConditionType::Progressing);
+    }
+
+    /// Its host has it with another address, as after a store that went back to before it was placed anew.
+    pub(super) fn other_address(&mut self, there: IpAddr, here: IpAddr) {
+        let message = format!(
+            "its hypervisor has it with address {there}, and {here} is reserved for it: nothing is done until it is deleted there, or this status is put right"
+        );
+        self.not_ready(Reason::AdoptionConflict, message);
+        self.remove(ConditionType::Progressing);
+    }
+
+    /// Another host may have it, and was not asked yet.
+    pub(super) fn not_asked(&mut self, host: HypervisorId) {
+        self.not_ready(Reason::HostNotAsked, not_asked(host));
         self.remove(ConditionType::Progressing);
     }
 

@@ -15,6 +15,8 @@ use super::stopping::{ASKED_TO_SHUT_DOWN, Stop, is_stop, phase_after_stop, stop}
 
 /// How soon to look again when the newest list is older than the end of the newest job.
 const STALE_LIST_RETRY: Duration = Duration::from_millis(100);
+/// How soon to look again whether every host that may have the guest was asked.
+const UNASKED_RETRY: Duration = Duration::from_secs(1);
 /// A reboot that fails is tried so often in all: it is a wish for once, not a state.
 const REBOOT_ATTEMPTS: u32 = 5;
 
@@ -36,7 +38,7 @@ enum Want {
 /// Plans for a guest without a job under way. `last` is the job that ended last.
 pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
     let mut status = answered(input);
-    let (power, word) = match input.sight {
+    let power = match input.sight {
         // What was said of it stands.
         Sight::Unasked => return Plan::write(status),
         Sight::HostSilent | Sight::Unreachable => return out_of_sight(input, status),
@@ -51,14 +53,24 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
                 Conditions::of(&mut status, input.now).elsewhere(host);
                 return Plan::write(status);
             }
-            if input.may_be_elsewhere {
-                return Plan::write(input.status.clone()).again_in(STALE_LIST_RETRY);
+            if let Some(host) = input.may_be_on {
+                status.phase = Phase::Unknown;
+                Conditions::of(&mut status, input.now).not_asked(host);
+                return Plan::write(status).again_in(UNASKED_RETRY);
             }
             return start(input, status, last, JobAction::Create);
         }
-        Sight::Listed { power, word } => (power, word),
+        Sight::Listed { power, word, address } => {
+            status.agent_state = Some(word.to_owned());
+            if let Some(address) = address {
+                // Nobody has reserved that for it: it is neither started with it nor stopped for it.
+                status.phase = phase_of(power, status.phase);
+                Conditions::of(&mut status, input.now).other_address(address, input.placement.ip);
+                return Plan::write(status);
+            }
+            power
+        }
     };
-    status.agent_state = Some(word.to_owned());
     Conditions::of(&mut status, input.now).created(Ok(()));
     let Some(document) = input.entry.understood() else {
         // Never understood since this process started, so nobody knows what is wanted: what runs keeps running.
@@ -96,6 +108,12 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
             conditions.not_ready(Reason::Stopping, ASKED_TO_SHUT_DOWN);
             conditions.remove(ConditionType::Progressing);
             Plan::write(status).again_in(left)
+        }
+        Want::Job(JobAction::Start | JobAction::Resume) if input.elsewhere.is_some() => {
+            status.phase = phase_of(power, status.phase);
+            let mut conditions = Conditions::of(&mut status, input.now);
+            input.elsewhere.into_iter().for_each(|host| conditions.elsewhere(host));
+            Plan::write(status)
         }
         Want::Job(action) => start(input, status, last, action),
         Want::Unsupported(action) => {

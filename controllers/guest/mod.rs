@@ -40,6 +40,7 @@ use crate::cluster::budget::{self, DeletionBudget};
 use crate::context::{Context, Hold};
 use crate::firewall::rules::closed_group;
 use crate::job::plan::gate;
+use crate::knowledge::may_run_on;
 use crate::pace::{Pace, Turn};
 use crate::placement::random_job_id;
 use crate::reports::{Contact, HostReport, Inner};
@@ -87,7 +88,7 @@ impl GuestReconciler {
         let status = entry.status()?;
         let placement = status.placement.as_ref()?;
         let hold = self.context.hold(&world);
-        if matches!(hold, Some(Hold::StoreReplaced(_))) {
+        if matches!(hold, Some(Hold::StoreReplaced(_) | Hold::Suspected)) {
             return None;
         }
         let stored = status.job.and_then(|job| world.job(job));
@@ -104,7 +105,7 @@ impl GuestReconciler {
             outcome: outcome.as_ref(),
             sight: self.sight(&world, report, id, placement),
             elsewhere: elsewhere(&world, &reports, id, placement),
-            may_be_elsewhere: world.was_accepted() && !self.context.agents.has_looked(),
+            may_be_on: may_run_on(&world, &reports, id),
             sight_is_fresh: asked_at.is_some_and(|at| self.context.outcomes.is_fresh(id, at)),
             agent: AgentAbilities::of(report),
             teardown: self.teardown_permit(&world, entry),
@@ -169,7 +170,9 @@ impl GuestReconciler {
         match (alive, reachable.and_then(|report| report.guest(id))) {
             // A host whose heartbeat is gone but whose agent answers is seen, and may be acted on.
             (_, Some(Some(guest))) => {
-                Sight::Listed { power: guest.state.power(), word: &guest.record.state }
+                let address = guest.addresses.first().copied();
+                let address = address.filter(|_| !guest.addresses.contains(&placement.ip));
+                Sight::Listed { power: guest.state.power(), word: &guest.record.state, address }
             }
             (_, Some(None)) => Sight::Absent,
             (true, None) if !heard && will_be => Sight::Unasked,

@@ -3,6 +3,7 @@
 //! The order of questions: is it being torn down; is its document gone; is a job under way or just ended; is it what its
 //! owner wants. One step at a time, each one transaction; what follows is planned from what that made.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -43,6 +44,8 @@ pub(super) enum Sight<'a> {
         power: Power,
         /// The agent's own word.
         word: &'a str,
+        /// The address that it has there, when that is not the one of its place.
+        address: Option<IpAddr>,
     },
 }
 
@@ -58,8 +61,8 @@ pub(super) struct Input<'a> {
     pub(super) sight: Sight<'a>,
     /// Another host that has the guest.
     pub(super) elsewhere: Option<HypervisorId>,
-    /// Another host may have it: the store was accepted, and not every host was asked since.
-    pub(super) may_be_elsewhere: bool,
+    /// A host that may have it without the store knowing it, and that was not heard since.
+    pub(super) may_be_on: Option<HypervisorId>,
     /// Whether the list behind `sight` was asked for after the newest job ended: only then it may start another.
     pub(super) sight_is_fresh: bool,
     /// Whether the agent refuses what is old; whether it can suspend and resume.

@@ -47,6 +47,15 @@ pub(super) fn begin(input: &Input<'_>, state: &JobState<'_>) -> Plan {
             return Plan::write(status).again_in(HELD_RETRY);
         }
     }
+    // Where nobody looks its address would be freed under it.
+    if let Some(host) = input.elsewhere {
+        conditions.elsewhere(host);
+        return Plan::write(status);
+    }
+    if let Some(host) = input.may_be_on {
+        conditions.not_asked(host);
+        return Plan::write(status).again_in(PERMIT_RETRY);
+    }
     conditions.not_ready(Reason::Deleting, "");
     conditions.remove(lochness_api::status::ConditionType::Progressing);
     status.phase = Phase::Deleting;
@@ -103,6 +112,9 @@ fn after_delete(input: &Input<'_>, job: &Job, closing: Option<&Closing>) -> Plan
     if let Some(wait) = unconfirmed(input, job, closing) {
         return wait;
     }
+    if input.elsewhere.is_some() || input.may_be_on.is_some() {
+        return kept(input, closing);
+    }
     Plan { action: Action::Free { close: closing.cloned() }, again_in: None }
 }
 
@@ -148,6 +160,22 @@ fn unconfirmed(input: &Input<'_>, job: &Job, closing: Option<&Closing>) -> Optio
         *close = closing.cloned();
     }
     Some(plan)
+}
+
+/// Its host does not have it any more, but another one has it, or may: its address is not free.
+fn kept(input: &Input<'_>, closing: Option<&Closing>) -> Plan {
+    let mut status = input.status.clone();
+    let mut conditions = Conditions::of(&mut status, input.now);
+    match (input.elsewhere, input.may_be_on) {
+        (Some(host), _) => conditions.elsewhere(host),
+        (None, Some(host)) => conditions.not_asked(host),
+        (None, None) => {}
+    }
+    let mut plan = Plan::write(status).again_in(PERMIT_RETRY);
+    if let Action::Write { close, .. } = &mut plan.action {
+        *close = closing.cloned();
+    }
+    plan
 }
 
 fn delete_again(

@@ -2,6 +2,7 @@
 
 mod patience;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -38,7 +39,8 @@ struct Case {
     state: Option<&'static str>,
     host_silent: bool,
     elsewhere: Option<HypervisorId>,
-    may_be_elsewhere: bool,
+    may_be_on: Option<HypervisorId>,
+    address: Option<IpAddr>,
     fresh: bool,
     order: bool,
     teardown: TeardownPermit,
@@ -65,7 +67,8 @@ impl Default for Case {
             state: Some("running"),
             host_silent: false,
             elsewhere: None,
-            may_be_elsewhere: false,
+            may_be_on: None,
+            address: None,
             fresh: true,
             order: true,
             teardown: TeardownPermit::Granted,
@@ -118,10 +121,14 @@ impl Case {
             sight: match (self.host_silent, self.state) {
                 (true, _) => Sight::HostSilent,
                 (false, None) => Sight::Absent,
-                (false, Some(word)) => Sight::Listed { power: GuestState::of(word).power(), word },
+                (false, Some(word)) => Sight::Listed {
+                    power: GuestState::of(word).power(),
+                    word,
+                    address: self.address,
+                },
             },
             elsewhere: self.elsewhere,
-            may_be_elsewhere: self.may_be_elsewhere,
+            may_be_on: self.may_be_on,
             sight_is_fresh: self.fresh,
             agent: AgentAbilities { order: self.order, suspend: true },
             teardown: self.teardown,
@@ -198,9 +205,18 @@ fn condition(status: &GuestStatus, kind: ConditionType) -> (ConditionStatus, Rea
 fn a_guest_that_another_host_lists_is_not_made_a_second_time() {
     let absent = || Case { state: None, ..Case::default() };
     assert_eq!(next(&absent().plan()), Some((JobAction::Create, 0)));
-    let plan = Case { may_be_elsewhere: true, ..absent() }.plan();
+    let plan = Case { may_be_on: Some(id(11)), ..absent() }.plan();
     assert_eq!(next(&plan), None, "nobody knows yet");
     assert!(plan.again_in.is_some());
+    let stopped = || Case { state: Some("shutoff"), phase: "Stopped", ..Case::default() };
+    assert_eq!(next(&stopped().plan()), Some((JobAction::Start, 0)));
+    let plan = Case { elsewhere: Some(id(11)), ..stopped() }.plan();
+    assert_eq!(next(&plan), None, "nor started beside it");
+    let other = Some("10.0.0.99".parse().unwrap());
+    let plan = Case { address: other, ..stopped() }.plan();
+    assert_eq!(next(&plan), None, "nor with an address that is not reserved for it");
+    let ready = condition(written(&plan), ConditionType::Ready);
+    assert_eq!(ready, (ConditionStatus::False, Reason::AdoptionConflict));
     let plan = Case { elsewhere: Some(id(11)), ..absent() }.plan();
     assert_eq!(next(&plan), None);
     let status = written(&plan);

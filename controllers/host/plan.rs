@@ -13,7 +13,7 @@ use crate::agents::target;
 use crate::firewall::plan::{is_wanted, keeps_groups, newest_placement};
 use crate::reports::{Contact, HostReport, Inner, Protocol};
 use crate::statuses::Conditions;
-use crate::world::{HostEntry, World};
+use crate::world::{GuestEntry, HostEntry, World};
 
 /// How many names a message lists before it only counts.
 const NAMED: usize = 3;
@@ -112,6 +112,11 @@ pub(crate) fn status(facts: &Facts<'_>) -> Option<HypervisorStatus> {
         used: entry.used,
         guests: count(entry.placed.len()),
         undeclared: count(undeclared.len()),
+        unplaced: unplaced(facts).unwrap_or(known.unplaced),
+        listed_in: facts
+            .report()
+            .and_then(|it| it.guests.as_ref())
+            .map_or(known.listed_in, |_| facts.world.incarnation()),
         conditions: conditions(facts, &known.conditions, &undeclared),
     })
 }
@@ -144,6 +149,21 @@ pub(crate) fn undeclared(
     };
     let is_known = |id: &GuestId| is_here(id) || waits(id);
     list.guests.keys().copied().filter(|id| !is_known(id)).collect()
+}
+
+/// Guests that the host lists and that neither their status nor the index puts here, as far as they are named; `None`
+/// before its first list.
+fn unplaced(facts: &Facts<'_>) -> Option<Vec<GuestId>> {
+    let list = facts.report()?.guests.as_ref()?;
+    let is_here = |id: &GuestId| {
+        let guest = facts.world.guest(*id);
+        let is_placed = |guest: &GuestEntry| {
+            guest.placement().is_some_and(|placement| placement.hypervisor == facts.entry.id)
+        };
+        facts.entry.index.contains_key(id) || guest.is_some_and(is_placed)
+    };
+    let strangers = list.guests.keys().copied().filter(|id| !is_here(id));
+    Some(strangers.take(HypervisorStatus::UNPLACED).collect())
 }
 
 /// Another host whose agent is said to listen at the same address.

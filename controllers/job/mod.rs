@@ -188,7 +188,9 @@ impl Reconciler for JobReconciler {
                 Ok(Outcome::unchanged())
             }
             Step::Supersede(job, revision) => match hold {
-                Some(Hold::StoreReplaced(_)) => Ok(Outcome::unchanged().after(GATE_RETRY)),
+                Some(Hold::StoreReplaced(_) | Hold::Suspected) => {
+                    Ok(Outcome::unchanged().after(GATE_RETRY))
+                }
                 Some(Hold::Paused) | None => self.supersede(*job, revision).await,
             },
             Step::Wait(waiting) => Ok(self.wait(*id, &waiting)),

@@ -16,6 +16,7 @@ use super::choose::choose;
 use super::filter::{Fleet, Need};
 use super::refusal::Refusal;
 use crate::context::Hold;
+use crate::knowledge::may_run_on;
 use crate::world::{GuestEntry, MacHolder};
 
 /// What to do about one guest.
@@ -68,10 +69,14 @@ fn decide(
         return Err(match hold {
             Hold::StoreReplaced(found) => Refusal::Held(found.what.clone()),
             Hold::Paused => Refusal::Paused("the cluster (config/pause)"),
+            Hold::Suspected => return Ok(Decision::Later),
         });
     }
     if is_somewhere(fleet, id, entry) {
         return adopt(fleet, id, entry, document).map(|found| Decision::Adopt(Box::new(found)));
+    }
+    if let Some(host) = may_run_on(fleet.world, fleet.reports, id) {
+        return Err(Refusal::HostNotAsked(host));
     }
     if document.metadata.is_paused() {
         return Err(Refusal::Paused("the guest (metadata.pause)"));

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use lochness_api::document::{Resources, Subnet};
 use lochness_api::status::Reason;
-use lochness_api::{Mac, NetworkId, SubnetId};
+use lochness_api::{HypervisorId, Mac, NetworkId, SubnetId};
 
 use super::filter::Rejections;
+use crate::knowledge::not_asked;
 use crate::world::{Reservation, Tally, World};
 
 /// Why a guest is not placed now.
@@ -70,6 +71,8 @@ pub(super) enum Refusal {
     },
     /// What was found of it contradicts itself or another guest.
     AdoptionConflict(String),
+    /// A host may run it without the store knowing it.
+    HostNotAsked(HypervisorId),
 }
 
 impl Refusal {
@@ -87,6 +90,7 @@ impl Refusal {
             Self::NoAddressFree { .. } => Reason::NoAddressFree,
             Self::NoHostFits { .. } => Reason::NoHostFits,
             Self::AdoptionConflict(_) => Reason::AdoptionConflict,
+            Self::HostNotAsked(_) => Reason::HostNotAsked,
         }
     }
 
@@ -117,6 +121,7 @@ impl Refusal {
                 ),
             },
             Self::NoHostFits { need, rejections } => no_host_fits(*need, rejections),
+            Self::HostNotAsked(host) => not_asked(*host),
         }
     }
 }

@@ -36,6 +36,9 @@ impl World {
             changes.extend(asking.filter_map(|id| id.parse().ok()).map(Change::Guest));
         }
         changes.extend(self.macs.take_concerned().into_iter().map(Change::Guest));
+        if self.take_relief() {
+            changes.push(Change::Everything);
+        }
         changes.extend(self.group_members.take_changed().into_iter().map(Change::Members));
         self.header.revision = self.header.revision.max(revision);
     }
@@ -111,8 +114,7 @@ impl World {
                 Change::Hypervisor(host)
             }
             Key::HypervisorStatus(host) => {
-                let status = Stored::decode(kv);
-                self.change_host(host, |entry| entry.status = Some(status));
+                self.set_host_status(host, Some(Stored::decode(kv)));
                 Change::HypervisorStatus(host)
             }
             Key::Stale(host, guest) => {
@@ -124,6 +126,7 @@ impl World {
             Key::Config(name) => {
                 if name == ACCEPT_STORE {
                     self.accepted_at = kv.mod_revision;
+                    self.judge_hosts();
                 }
                 self.configure(&name, kv, former);
                 Change::Config
@@ -141,6 +144,7 @@ impl World {
             Key::Incarnation => {
                 self.incarnation_at = kv.mod_revision;
                 self.incarnation = std::str::from_utf8(&kv.value).ok()?.trim().parse().ok();
+                self.judge_hosts();
                 return None;
             }
             Key::Event { .. } | Key::ClusterEvent(_) | Key::Leader => return None,
@@ -229,7 +233,7 @@ impl World {
                 Change::Hypervisor(host)
             }
             Key::HypervisorStatus(host) => {
-                self.change_host(host, |entry| entry.status = None);
+                self.set_host_status(host, None);
                 Change::HypervisorStatus(host)
             }
             Key::Stale(host, guest) => {
@@ -241,6 +245,7 @@ impl World {
             Key::Config(name) => {
                 if name == ACCEPT_STORE {
                     self.accepted_at = 0;
+                    self.judge_hosts();
                 }
                 self.unconfigure(&name);
                 Change::Config
@@ -257,6 +262,7 @@ impl World {
             Key::KindStatus(kind, id) => self.delete_object_status(kind, id),
             Key::Incarnation => {
                 (self.incarnation, self.incarnation_at) = (None, 0);
+                self.judge_hosts();
                 return None;
             }
             Key::Event { .. } | Key::ClusterEvent(_) | Key::Leader => return None,

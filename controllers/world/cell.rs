@@ -1,6 +1,8 @@
 //! The one place where the world is written and from where it is read.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use lochness_api::status::Reason;
@@ -51,6 +53,7 @@ pub struct WorldCell {
     awaited: Mutex<Awaited>,
     server: watch::Sender<Server>,
     doubt: Mutex<Doubt>,
+    suspicion: AtomicU8,
 }
 
 /// Who waits for which revision. Each is woken once, when that is shown, and in a fixed order: hundreds of commits are
@@ -73,6 +76,13 @@ impl Drop for Waiting<'_> {
         awaited.waiting.remove(&self.place);
     }
 }
+
+/// Nobody has told anything that needs to be looked into.
+const TRUSTED: u8 = 0;
+/// What an agent has told is being looked into.
+const SUSPECTED: u8 = 1;
+/// And somebody was put off meanwhile, and must be woken when nothing comes of it.
+const SUSPECTED_AND_FELT: u8 = 2;
 
 /// What the store's servers last said of themselves, and whether they serve. Nothing is decided by it: it is for people.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -131,6 +141,10 @@ impl WorldCell {
         let doubt = Mutex::new(Doubt::None);
         let awaited = Mutex::default();
         Arc::new(Self { world: RwLock::new(world), position, awaited, server, doubt })
+
+        let advanced = Notify::new();
+        let suspicion = AtomicU8::new(TRUSTED);
+        Arc::new(Self { world: RwLock::new(world), position, advanced, server, doubt, suspicion })
     }
 
     /// What the store's servers last said of themselves.
@@ -170,10 +184,32 @@ impl WorldCell {
         self.position.borrow().connection.clone()
     }
 
-    /// Whether nothing may be changed, for this store is not believed to be the one that was there before.
+    /// Whether nothing may be changed, for this store is not believed to be the one that was there before, or has been
+    /// accepted and does not count anew yet.
     pub fn is_held(&self) -> bool {
-        matches!(self.position.borrow().connection, Connection::Replaced(_))
+        let is_replaced = || matches!(self.position.borrow().connection, Connection::Replaced(_));
+        (is_replaced() || self.puts_off() || self.read().wants_new_incarnation())
             && !lochness_mutant::is(Mutant::HoldIgnored)
+    }
+
+    /// What an agent has told may prove that this is another store: until that is known nothing is changed.
+    pub fn suspect(&self) {
+        let (from, to) = (TRUSTED, SUSPECTED);
+        let _already = self.suspicion.compare_exchange(from, to, AcqRel, Acquire);
+    }
+
+    /// Nothing came of it, or it is proved now. Whether somebody was put off meanwhile.
+    pub fn trust(&self) -> bool {
+        self.suspicion.swap(TRUSTED, AcqRel) == SUSPECTED_AND_FELT
+    }
+
+    /// Whether it is being looked into; whoever asks is put off then.
+    pub fn puts_off(&self) -> bool {
+        if self.suspicion.load(Acquire) == TRUSTED {
+            return false;
+        }
+        let (from, to) = (SUSPECTED, SUSPECTED_AND_FELT);
+        self.suspicion.compare_exchange(from, to, AcqRel, Acquire) != Err(TRUSTED)
     }
 
     /// Holds everything, for this store proves not to be the one that was there before, until somebody accepts it anew.

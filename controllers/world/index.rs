@@ -139,6 +139,7 @@ impl World {
                 self.host_positions.insert(moved.id, position);
             }
         }
+        self.judge_host(id);
     }
 
     /// Sets or unsets a host's document.

@@ -63,6 +63,7 @@ impl World {
         self.header = header;
         self.index_guests();
         self.renamed.clear();
+        self.take_relief();
         self.macs.take_concerned();
         self.group_members.follow(&former.group_members);
         let gone: Vec<_> = self.awaiting_teardown.iter().copied().collect();

@@ -25,6 +25,7 @@ mod sorted;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod unseen;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,6 +135,7 @@ pub struct World {
     incarnation_at: i64,
     /// Revision of the last put of `config/accept_store`; 0 when there is none.
     accepted_at: i64,
+    unseen: unseen::Unseen,
     unknown_keys: u64,
     malformed_keys: u64,
 }

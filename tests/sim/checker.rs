@@ -104,7 +104,10 @@ impl Checker {
         self.0.steps = former.steps;
         self.0.steps.retain(|step| step.revision <= kept.revision);
         self.0.jobs = former.jobs;
+        self.0.lives = former.lives;
         self.0.placed = former.placed;
+        self.0.went_back_to = former.went_back_to;
+        self.0.went_back_to.push(kept.revision);
         self.0.incarnations = former.incarnations;
     }
 

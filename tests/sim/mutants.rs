@@ -39,8 +39,9 @@ const fn catcher(mutant: Mutant, scenario: Scenario, plan: &'static [Strike]) ->
 }
 
 /// One line a mistake, as the hunt prints it.
-const CATCHERS: [Catcher; 34] = [
+const CATCHERS: [Catcher; 35] = [
     catcher(Mutant::PlacesWithoutLook, Scenario::StatusLost, &[]),
+    catcher(Mutant::UnaskedHostsForgotten, Scenario::RestoredWithoutHost, &[]),
     catcher(Mutant::FailedListIsEmpty, Scenario::PlaceLost, &[]),
     catcher(Mutant::AddressUnchecked, Scenario::ManyCreates, &[]),
     catcher(Mutant::AddressFreedFirst, Scenario::Delete, &[]),
@@ -79,7 +80,7 @@ const CATCHERS: [Catcher; 34] = [
 /// The rule that a mistake breaks.
 fn rule(mutant: Mutant) -> &'static str {
     match mutant {
-        Mutant::PlacesWithoutLook => "S1",
+        Mutant::PlacesWithoutLook | Mutant::UnaskedHostsForgotten => "S1",
         Mutant::AddressUnchecked | Mutant::AddressUncompared => "S2",
         Mutant::AddressFreedFirst | Mutant::FreedUnconfirmed => "S3",
         Mutant::JobUnknown | Mutant::JobUnnamed => "S4",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lochness_agent::server::Event;
-use lochness_api::status::{Condition, Reason};
+use lochness_api::status::Reason;
 use lochness_api::{GuestId, HypervisorId, Key};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
@@ -96,13 +96,15 @@ impl Weather {
     }
 }
 
-/// Guests of which their status says that what a host has contradicts it, and the hosts that they should be on, if any.
+/// Guests of which their status says that what a host has contradicts it, and the hosts that have them rightly, if any.
 fn in_conflict(checker: &Checker) -> Vec<(GuestId, Option<HypervisorId>)> {
     let of = |guest: GuestId| {
         let status = checker.status(guest)?;
-        let is_told = |it: &Condition| it.reason == Reason::AdoptionConflict;
+        let told = status.conditions.iter().find(|it| it.reason == Reason::AdoptionConflict)?;
+        // On its own host, too, but with another address.
+        let is_wrong_there = told.message.contains("with address");
         let host = status.placement.as_ref().map(|placement| placement.hypervisor);
-        status.conditions.iter().any(is_told).then_some((guest, host))
+        Some((guest, host.filter(|_| !is_wrong_there)))
     };
     checker.guests().into_iter().filter_map(of).collect()
 }

@@ -12,6 +12,8 @@
 pub enum Mutant {
     /// S1: a guest whose status is lost is placed without a look at what hosts and index say.
     PlacesWithoutLook,
+    /// S1: what a host may run that was not asked since the store was restored is not thought of.
+    UnaskedHostsForgotten,
     /// S1: a list that could not be read is an empty one.
     FailedListIsEmpty,
     /// S2: addresses of open commits count as free, and the reservation is put without a compare.
@@ -81,8 +83,9 @@ pub enum Mutant {
 }
 
 /// Every mistake.
-pub const ALL: [Mutant; 34] = [
+pub const ALL: [Mutant; 35] = [
     Mutant::PlacesWithoutLook,
+    Mutant::UnaskedHostsForgotten,
     Mutant::FailedListIsEmpty,
     Mutant::AddressUnchecked,
     Mutant::AddressFreedFirst,

@@ -45,6 +45,7 @@ pub(crate) enum Scenario {
     Poisoned,
     Drifted,
     StoreRestored,
+    RestoredWithoutHost,
 }
 
 pub(crate) const ALL: [Scenario; 17] = [
@@ -68,7 +69,7 @@ pub(crate) const ALL: [Scenario; 17] = [
 ];
 
 /// What is played without a sweep: for the mutants, and what is timed.
-pub(crate) const UNSWEPT: [Scenario; 7] = [
+pub(crate) const UNSWEPT: [Scenario; 8] = [
     Scenario::PlaceLost,
     Scenario::AddressByHand,
     Scenario::IndexByHand,
@@ -76,10 +77,13 @@ pub(crate) const UNSWEPT: [Scenario; 7] = [
     Scenario::Poisoned,
     Scenario::Drifted,
     Scenario::StoreRestored,
+    Scenario::RestoredWithoutHost,
 ];
 
 /// A host that is lost is back after this.
 const LOST_MILLIS: u64 = 45_000;
+/// Or after this, when a person has to look at a store first.
+const LONG_LOST_MILLIS: u64 = 90_000;
 /// And heard of again after this.
 const LOST_AND_FOUND: Duration = Duration::from_secs(15);
 /// A guest that was created is deleted after this: mostly it runs by then.
@@ -144,6 +148,7 @@ impl Scenario {
             Self::Poisoned => poisoned(stage).await,
             Self::Drifted => drifted(stage).await,
             Self::StoreRestored => store_restored(stage).await,
+            Self::RestoredWithoutHost => restored_without_host(stage).await,
         }
     }
 }
@@ -462,6 +467,31 @@ async fn store_restored(stage: &Stage) {
     stage.put(&Key::Config("accept_store".to_owned()), &json!("as it is")).await;
     stage.settle(&[]).await;
     stage.create(3).await;
+    stage.settle(&[]).await;
+}
+
+/// The same, and the host that has the guest is away when it is declared again: nobody makes it elsewhere until that host
+/// was asked.
+async fn restored_without_host(stage: &Stage) {
+    with_guests(stage, 2).await;
+    stage.judge.keep();
+    let snapshot = stage.shop.kv.snapshot();
+    stage.create(3).await;
+    stage.settle(&[]).await;
+    stage.begin();
+    let host = stage.judge.look(|checker| {
+        let placement = checker.status(guest_id(3)).and_then(|status| status.placement.as_ref());
+        placement.map(|placement| placement.hypervisor)
+    });
+    for machine in stage.machines.iter().filter(|it| Some(it.host.id()) == host) {
+        machine.happen(Event::KillAgent { down_ms: LONG_LOST_MILLIS });
+    }
+    stage.shop.kv.restore(snapshot);
+    stage.judge.goes_back();
+    sleep(NOTICED).await;
+    stage.put(&Key::Config("accept_store".to_owned()), &json!("as it is")).await;
+    stage.create(3).await;
+    sleep(Duration::from_millis(LONG_LOST_MILLIS)).await;
     stage.settle(&[]).await;
 }
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
 use super::Condition;
-use crate::Digest;
 use crate::document::{Document, FwGroup, Resources, Rule};
+use crate::{Digest, GuestId};
 
 /// The document under `status/hypervisors/<id>`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -38,9 +38,22 @@ pub struct HypervisorStatus {
     pub guests: u32,
     /// Guests that run here and that nobody declared.
     pub undeclared: u32,
+    /// Guests that its agent lists and that are not placed here, at most [`UNPLACED`](Self::UNPLACED) of them: while the
+    /// host cannot be asked, none of them is placed anywhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unplaced: Vec<GuestId>,
+    /// The `operator/incarnation` in which its agent last gave a complete list of its guests. After a store was restored
+    /// and accepted, nothing is placed before every host has given one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed_in: Option<u64>,
     /// Sorted by type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+impl HypervisorStatus {
+    /// As many guests are named in [`unplaced`](Self::unplaced); a host that has that many may have more.
+    pub const UNPLACED: usize = 64;
 }
 
 /// The document under `status/subnets/<id>`.

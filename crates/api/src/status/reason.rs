@@ -27,8 +27,8 @@ pub enum Reason {
     AdoptionConflict,
     /// Not yet planned.
     Waiting,
-    /// The new leader waits for the hosts' first lists.
-    Collecting,
+    /// A host may have it and has not been asked, since the store was restored or since it was last heard of.
+    HostNotAsked,
     /// No host has passed all filters; the message counts them.
     NoHostFits,
     /// No subnet that it may use has a free address.
@@ -225,7 +225,7 @@ impl Reason {
             Self::Adopted => "Adopted",
             Self::AdoptionConflict => "AdoptionConflict",
             Self::Waiting => "Waiting",
-            Self::Collecting => "Collecting",
+            Self::HostNotAsked => "HostNotAsked",
             Self::NoHostFits => "NoHostFits",
             Self::NoAddressFree => "NoAddressFree",
             Self::AddressTaken => "AddressTaken",

@@ -18,6 +18,16 @@ pub(super) struct Step {
     pub(super) changes: Vec<Change>,
 }
 
+/// A guest got its place on a host.
+pub(super) struct Placed {
+    pub(super) guest: GuestId,
+    pub(super) host: HypervisorId,
+    /// The create revision of the index key.
+    pub(super) revision: i64,
+    /// The life of the store in which it did.
+    life: usize,
+}
+
 /// Everything that was ever in the store.
 pub(super) struct Record {
     pub(super) view: View,
@@ -26,8 +36,12 @@ pub(super) struct Record {
     pub(super) jobs: BTreeMap<JobId, (Job, i64)>,
     /// When a job was first seen to have ended.
     pub(super) finished: BTreeMap<JobId, Timestamp>,
-    /// Every placement that there ever was: guest, host, placement revision.
-    pub(super) placed: Vec<(GuestId, HypervisorId, i64)>,
+    /// In which life of the store a job was made.
+    pub(super) lives: BTreeMap<JobId, usize>,
+    /// Every placement that there ever was.
+    pub(super) placed: Vec<Placed>,
+    /// The revisions to which the store went back: each time it began another life.
+    pub(super) went_back_to: Vec<i64>,
     /// Every number that ever led epochs and orders.
     pub(super) incarnations: BTreeSet<u64>,
     found: Vec<Violation>,
@@ -41,7 +55,9 @@ impl Record {
             steps: Vec::new(),
             jobs: BTreeMap::new(),
             finished: BTreeMap::new(),
+            lives: BTreeMap::new(),
             placed: Vec::new(),
+            went_back_to: Vec::new(),
             incarnations: BTreeSet::new(),
             found: Vec::new(),
             told: BTreeSet::new(),
@@ -78,13 +94,16 @@ impl Record {
                 Key::Job(id) => {
                     if let Some(job) = self.view.jobs.get(id) {
                         self.jobs.insert(*id, (job.clone(), after.created));
+                        self.lives.entry(*id).or_insert(self.went_back_to.len());
                         if job.status.is_finished() {
                             self.finished.entry(*id).or_insert(step.seen);
                         }
                     }
                 }
                 Key::Placement(host, guest) if after.version == 1 => {
-                    self.placed.push((*guest, *host, after.created));
+                    let life = self.went_back_to.len();
+                    let (guest, host, revision) = (*guest, *host, after.created);
+                    self.placed.push(Placed { guest, host, revision, life });
                 }
                 Key::Incarnation => {
                     let number = self.view.text(key);
@@ -94,6 +113,24 @@ impl Record {
                 _ => {}
             }
         }
+    }
+
+    /// The revision of the newest place of a guest on a host that was made before this number and that the store knew in
+    /// the life in which this job was made.
+    pub(super) fn placed_before(
+        &self,
+        (guest, host): (GuestId, HypervisorId),
+        job: JobId,
+        number: u64,
+    ) -> Option<u64> {
+        let life = self.lives.get(&job).copied().unwrap_or_default();
+        let is_known = |it: &&Placed| {
+            let since = self.went_back_to.get(it.life..life);
+            since.is_some_and(|since| since.iter().all(|revision| it.revision <= *revision))
+        };
+        let here = self.placed.iter().rev().filter(|it| it.guest == guest && it.host == host);
+        let mut revisions = here.filter(is_known).map(|it| it.revision.unsigned_abs());
+        revisions.find(|revision| *revision <= number)
     }
 
     /// What was wrong, without what the test itself did in the revisions that are its own.

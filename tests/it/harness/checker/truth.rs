@@ -254,7 +254,7 @@ impl<'a> Judge<'a> {
             self.wrong(guest, format!("S5: {kind:?} of {guest} happened twice by job {job}"));
         }
         if matches!(kind, EffectKind::Started | EffectKind::Resumed) {
-            self.is_covered(history.host, guest, effect, order);
+            self.is_covered((guest, history.host), job, effect, order);
         }
     }
 
@@ -276,12 +276,15 @@ impl<'a> Judge<'a> {
         })
     }
 
-    fn is_covered(&mut self, host: HypervisorId, guest: GuestId, effect: &Effect, order: Order) {
-        let placed = self.record.placed.iter().rev().find(|(id, at, revision)| {
-            *id == guest && *at == host && revision.unsigned_abs() <= order.revision
-        });
-        let placed =
-            placed.map(|(.., revision)| Order::new(order.incarnation, revision.unsigned_abs()));
+    fn is_covered(
+        &mut self,
+        (guest, host): (GuestId, HypervisorId),
+        job: JobId,
+        effect: &Effect,
+        order: Order,
+    ) {
+        let placed = self.record.placed_before((guest, host), job, order.revision);
+        let placed = placed.map(|revision| Order::new(order.incarnation, revision));
         if effect.firewall < placed || placed.is_none() {
             let text = format!(
                 "S13: {guest} was started on {host} with the ruleset of {:?}, placed at {placed:?}",
