@@ -181,9 +181,7 @@ impl Poller {
         let is_old = session.images_read.is_none_or(|read| {
             session.protocol == Protocol::Original && read.elapsed() >= self.context.settings.rescan
         });
-        if is_old
-            && let Some(list) = answered("images", self.agent.probe_images().await)?
-        {
+        if is_old && let Some(list) = answered("images", self.agent.probe_images().await)? {
             session.images_read = Some(Instant::now());
             self.notes.change(|report| {
                 report.images = Some(listing::images(&list, report.images.take()));
@@ -230,7 +228,8 @@ impl Poller {
                 match self.judge(session, &guests, asked_at) {
                     Verdict::Accept => {
                         (self.failures, self.held_since) = (0, None);
-                        let has_all = self.notes.former().0.iter().all(|it| guests.contains_key(it));
+                        let has_all =
+                            self.notes.former().0.iter().all(|it| guests.contains_key(it));
                         if session.protocol == Protocol::Original && !has_all {
                             session.images_read = None;
                         }

@@ -140,11 +140,8 @@ impl WorldCell {
         let (position, server) = (watch::Sender::new(position), watch::Sender::default());
         let doubt = Mutex::new(Doubt::None);
         let awaited = Mutex::default();
-        Arc::new(Self { world: RwLock::new(world), position, awaited, server, doubt })
-
-        let advanced = Notify::new();
         let suspicion = AtomicU8::new(TRUSTED);
-        Arc::new(Self { world: RwLock::new(world), position, advanced, server, doubt, suspicion })
+        Arc::new(Self { world: RwLock::new(world), position, awaited, server, doubt, suspicion })
     }
 
     /// What the store's servers last said of themselves.
