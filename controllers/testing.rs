@@ -123,6 +123,7 @@ pub(crate) fn report(host: HypervisorId, guests: &[(GuestId, &str, &str)]) -> Ho
             version: String::new(),
             capabilities: vec!["order".to_owned(), "suspend".to_owned()],
             self_fence_seconds: None,
+            epoch: None,
         })),
         guests: Some(GuestReport { guests, asked_at, sequence: 1 }.into()),
         ..HostReport::default()

@@ -86,6 +86,13 @@ impl Ears {
         }
     }
 
+    /// A leader of this epoch has asked the agent for a change.
+    fn led_by(&self, epoch: Order) {
+        if self.witness.led_by(self.host, epoch) {
+            self.suspect();
+        }
+    }
+
     /// The agent has refused a request.
     fn listen(&self, error: &AgentError) {
         if self.witness.listen(self.host, error) {
@@ -297,7 +304,16 @@ impl Agent {
     /// Asked whatever the breaker says, for these are the requests by which it learns that the agent is back.
     pub(super) async fn probe_capabilities(&self) -> Result<Option<Capabilities>, CallError> {
         let started = Instant::now();
-        self.ask(Operation::Capabilities, Some(started), self.client.capabilities()).await
+        let answer = self.ask(Operation::Capabilities, Some(started), self.client.capabilities());
+        let mut answer = answer.await?;
+        // What it says of leaders is heard here, and is no capability.
+        if let Some(capabilities) = &mut answer
+            && capabilities.id == self.ears.host
+            && let Some(epoch) = capabilities.epoch.take()
+        {
+            self.ears.led_by(epoch);
+        }
+        Ok(answer)
     }
 
     /// As [`Self::probe_capabilities`]. One a host, so it takes no turn of the others.

@@ -48,6 +48,11 @@ impl Witness {
         self.hear(host, None, number)
     }
 
+    /// A leader of this epoch has asked an agent for a change.
+    pub(super) fn led_by(&self, host: HypervisorId, epoch: Order) -> bool {
+        self.hear(host, Some(epoch), epoch)
+    }
+
     /// An agent has answered a request so.
     pub(super) fn listen(&self, host: HypervisorId, error: &AgentError) -> bool {
         let AgentError::Fenced(message) = error else { return false };

@@ -245,6 +245,7 @@ async fn the_firewall_is_told_by_what_the_agent_acknowledged() {
         version: "v".to_owned(),
         capabilities: vec!["firewall".to_owned()],
         self_fence_seconds: None,
+        epoch: None,
     };
     let acknowledged = |revision, error: Option<&str>| {
         let error = error.map(str::to_owned);

@@ -4,12 +4,17 @@
 //! and that of the teardown. If too many waited at all of them, it knew.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use lochness_api::status::Phase;
 use lochness_api::{GuestId, Key};
 use lochness_kv::Event;
+use tokio::time::Instant;
 
 use crate::checker::Checker;
+
+/// A commit is under way for so long at most.
+const UNDER_WAY: Duration = Duration::from_secs(10);
 
 /// Who waits to be torn down, and since when there are too many.
 #[derive(Default)]
@@ -22,6 +27,11 @@ pub(crate) struct Deletions {
     deleting: BTreeSet<GuestId>,
     /// Since this revision too many wait.
     over_since: Option<i64>,
+    /// The last revision at which not too many waited.
+    calm_at: i64,
+    /// Guests whose document was put back lately and that could have been torn down before: a teardown that was planned
+    /// then finds the document absent if it is deleted once more before it lands.
+    planned: BTreeMap<GuestId, Instant>,
 }
 
 impl Deletions {
@@ -54,6 +64,7 @@ impl Deletions {
                 .filter(|_| self.gone.get(guest).is_none_or(|at| *at > self.confirmed));
             if let (Some(since), Some(gone)) = (since, self.gone.get(guest))
                 && *gone >= since
+                && self.planned.get(guest).is_none_or(|at| at.elapsed() > UNDER_WAY)
             {
                 found.push((
                     Some(*guest),
@@ -66,7 +77,9 @@ impl Deletions {
         self.deleting = now;
         for guest in checker.guests() {
             if checker.value(&Key::Guest(guest)).is_some() {
-                self.gone.remove(&guest);
+                if self.gone.remove(&guest).is_some_and(|at| at <= self.calm_at) {
+                    self.planned.insert(guest, Instant::now());
+                }
             } else {
                 self.gone.entry(guest).or_insert(revision);
             }
@@ -76,6 +89,9 @@ impl Deletions {
             placed && !self.deleting.contains(guest) && **at > self.confirmed
         };
         let too_many = self.gone.iter().filter(waits).count() > budget;
+        if !too_many {
+            self.calm_at = revision;
+        }
         self.over_since = too_many.then(|| self.over_since.unwrap_or(revision));
         found
     }

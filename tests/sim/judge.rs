@@ -168,7 +168,8 @@ impl Judge {
             }
             inner.checker.take(&events, seen);
             inner.found.extend(inner.deletions.take(&events, &inner.checker));
-            inner.found.extend(inner.restores.take(&events, &inner.checker, inner.truths.ruled()));
+            let known = inner.truths.ruled(|host| can_be_asked(&inner.checker, host));
+            inner.found.extend(inner.restores.take(&events, &inner.checker, known));
             let vacant = inner.election.take(&events, undisturbed);
             inner.found.extend(vacant.map(|what| (None, what)));
             inner.check_reservations();
@@ -274,6 +275,16 @@ impl Judge {
         }
         Some(text)
     }
+}
+
+/// Whether the host's document says where its agent really is: of one that was restored it may say where it was.
+fn can_be_asked(checker: &Checker, host: HypervisorId) -> bool {
+    let field = |key: &Key, name: &str| {
+        let value: serde_json::Value = serde_json::from_slice(checker.value(key)?).ok()?;
+        value.get(name)?.as_str().map(ToOwned::to_owned)
+    };
+    let told = field(&Key::Hypervisor(host), "ip");
+    told.is_none() || told == field(&Key::Heartbeat(host), "address")
 }
 
 impl Inner {

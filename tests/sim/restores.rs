@@ -99,7 +99,7 @@ impl Restores {
     }
 
     /// Takes a revision in, which the checker has seen; what is wrong with it.
-    /// `known` is the highest number that any host's firewall shows: while the store has not come so far again, an operator
+    /// `known` is the highest number that the firewall of a host shows that can be asked: while the store has not come so far again, an operator
     /// that looks at the hosts knows that it went back. Later, or when nobody's rules were changed in what is lost, nothing
     /// proves it.
     pub(crate) fn take(

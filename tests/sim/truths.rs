@@ -87,9 +87,10 @@ impl Truths {
         self.orders.retain(|(at, _), _| *at != host);
     }
 
-    /// The highest number of a ruleset in force on any host.
-    pub(crate) fn ruled(&self) -> Option<Order> {
-        self.rulesets.values().max().copied()
+    /// The highest number of a ruleset in force on any of these hosts.
+    pub(crate) fn ruled(&self, is_one: impl Fn(HypervisorId) -> bool) -> Option<Order> {
+        let here = self.rulesets.iter().filter(|(host, _)| is_one(**host));
+        here.map(|(_, number)| *number).max()
     }
 
     /// Who runs with which address now, on hosts whose agents know orders.

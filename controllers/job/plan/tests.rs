@@ -63,6 +63,7 @@ impl Scene {
             version: String::new(),
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
             self_fence_seconds: None,
+            epoch: None,
         };
         self.reports.change(self.host, |report| {
             report.contact = Contact::Answered(Instant::now());

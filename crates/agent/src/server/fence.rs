@@ -94,6 +94,11 @@ pub(crate) enum Presence {
 }
 
 impl Fence {
+    /// The highest epoch that was seen.
+    pub(crate) fn epoch(&self) -> Option<Order> {
+        self.epoch
+    }
+
     pub(crate) fn check_epoch(&self, epoch: Option<Order>) -> EpochVerdict {
         match (epoch, self.epoch) {
             (Some(given), None) => EpochVerdict::Raise(given),

@@ -177,6 +177,7 @@ impl Host {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: offered.map(|(word, _)| word.to_owned()).collect(),
             self_fence_seconds: core.config.self_fence_seconds,
+            epoch: core.state.fence.epoch(),
         }
     }
 

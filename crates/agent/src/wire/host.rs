@@ -3,7 +3,7 @@
 use lochness_api::HypervisorId;
 use serde::{Deserialize, Serialize};
 
-use super::null_as_empty;
+use super::{Order, null_as_empty};
 
 /// The answer of `GET /capabilities`; the original has no such thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,10 @@ pub struct Capabilities {
     /// Within how many seconds without a living lease it stops guests marked `evacuate: recreate`; none: it does not.
     #[serde(default)]
     pub self_fence_seconds: Option<u64>,
+    /// The highest epoch of any request for a change that it was sent; none yet, or the agent does not say. A leader of a
+    /// store that was rolled back learns it here, before it has changed anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Order>,
 }
 
 impl Capabilities {
