@@ -12,15 +12,11 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::images::{Fetch, Missing, Step, missing_images, needs, step};
+use super::images::{EAGER, Fetch, Missing, Step, look_interval, missing_images, needs, step};
 use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
 use crate::reports::ImageState;
 use crate::wake::wake_job_of;
-
-/// So long after its begin, a fetch is looked at as often as a running job; then as often as a host at rest, and one
-/// whose answer was lost is looked for among the agent's jobs. If it arrives still later, the image is fetched twice.
-const EAGER: Duration = Duration::from_secs(10);
 
 /// The fetches that this process began, in this term.
 #[derive(Debug, Default)]
@@ -132,7 +128,7 @@ impl Fetches {
         {
             let mut fetches = self.lock();
             let failures = fetches.get(&(host, image)).map_or(0, |fetch| fetch.failures);
-            fetches.insert((host, image), Fetch { failures, since: now, remote });
+            fetches.insert((host, image), Fetch { failures, since: now, looked_at: now, remote });
         }
         set(context, host, image, ImageState::Fetching(now));
         Some(context.settings.list_interval_busy)
@@ -146,7 +142,11 @@ impl Fetches {
         image: ImageId,
         agent: &Agent,
     ) -> Option<Duration> {
-        let fetch = self.lock().get(&(host, image)).cloned();
+        let now = Instant::now();
+        let fetch = self.lock().get_mut(&(host, image)).map(|fetch| {
+            fetch.looked_at = now;
+            fetch.clone()
+        });
         if let Some(remote) = fetch.as_ref().and_then(|fetch| fetch.remote.as_deref()) {
             match agent.job(remote).await {
                 Ok(None) => {
@@ -176,8 +176,7 @@ impl Fetches {
             }
         }
         let settings = &context.settings;
-        let is_new = fetch.is_some_and(|fetch| fetch.since.elapsed() < EAGER);
-        Some(if is_new { settings.list_interval_busy } else { settings.list_interval })
+        Some(fetch.map_or(settings.list_interval, |fetch| look_interval(&fetch, now, settings)))
     }
 
     /// The host lists these images.
@@ -220,7 +219,8 @@ impl Fetches {
             let mut fetches = self.lock();
             let failures = fetches.get(&(host, image)).map_or(0, |fetch| fetch.failures) + 1;
             let since = Instant::now();
-            fetches.insert((host, image), Fetch { failures, since, remote: None });
+            fetches
+                .insert((host, image), Fetch { failures, since, looked_at: since, remote: None });
             failures
         };
         set(context, host, image, ImageState::Failed(words));

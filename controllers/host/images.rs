@@ -19,6 +19,10 @@ const IMAGE_TYPE: &str = "kvm";
 /// Why an image without a document does not come.
 const NO_DOCUMENT: &str = "there is no image document that says where it is";
 
+/// So long after its begin, a fetch is looked at as often as a running job; then as often as a host at rest, and one
+/// whose answer was lost is looked for among the agent's jobs. If it arrives still later, the image is fetched twice.
+pub(super) const EAGER: Duration = Duration::from_secs(10);
+
 /// A fetch that has brought nothing for so long has failed. Images have gigabytes.
 pub(super) const FETCH_DEADLINE: Duration = Duration::from_secs(15 * 60);
 
@@ -51,6 +55,8 @@ pub(super) struct Fetch {
     pub(super) failures: u32,
     /// When it began, or failed.
     pub(super) since: Instant,
+    /// When the agent was last asked how far it is.
+    pub(super) looked_at: Instant,
     /// The agent's id of the job, if its answer arrived.
     pub(super) remote: Option<String>,
 }
@@ -124,11 +130,27 @@ pub(super) fn step(
         // It was forgotten while nobody needed the image, and nobody knows how it ended.
         Lack::Fetching if last.is_none() => again(world, missing.image, Duration::ZERO),
         Lack::Fetching if passed.is_some_and(|passed| passed >= FETCH_DEADLINE) => Step::GiveUp,
-        Lack::Fetching => Step::Look,
+        // Each guest that is placed on the host wakes it: the agent is asked no more often for that.
+        Lack::Fetching => {
+            let left = last.map_or(Duration::ZERO, |fetch| {
+                let interval = look_interval(fetch, now, settings);
+                interval.saturating_sub(now.saturating_duration_since(fetch.looked_at))
+            });
+            if left.is_zero() { Step::Look } else { Step::Wait(left) }
+        }
         Lack::Failed(_) => {
             let delay = settings.retry_delay(last.map_or(1, |fetch| fetch.failures));
             again(world, missing.image, delay.saturating_sub(passed.unwrap_or(delay)))
         }
+    }
+}
+
+/// How often the agent is asked how far a fetch is.
+pub(super) fn look_interval(fetch: &Fetch, now: Instant, settings: &Settings) -> Duration {
+    if now.saturating_duration_since(fetch.since) < EAGER {
+        settings.list_interval_busy
+    } else {
+        settings.list_interval
     }
 }
 

@@ -293,7 +293,10 @@ async fn an_image_that_a_guest_needs_is_fetched_once_and_again_after_a_failure()
 
     let fetching = missing(&[(image, ImageState::Fetching(scene.now))]).remove(0);
     assert_eq!(fetching.lack, Lack::Fetching);
-    let since = |since| Fetch { failures: 1, since, remote: None };
+    let since = |since| Fetch { failures: 1, since, looked_at: since, remote: None };
+    let just_asked = since(scene.now + FETCH_DEADLINE);
+    let wait = Step::Wait(settings.list_interval_busy);
+    assert_eq!(step(&fetching, Some(&just_asked)), wait, "whatever wakes the host");
     assert_eq!(step(&fetching, Some(&since(scene.now + WINDOW))), Step::Look);
     assert_eq!(step(&fetching, Some(&since(scene.now))), Step::GiveUp);
     assert!(matches!(step(&fetching, None), Step::Fetch(_)), "the fetch was forgotten");
