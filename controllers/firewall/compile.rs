@@ -21,7 +21,6 @@
 //! alone, and on which groups the host has guests of.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use lochness_api::document::{Action, PortRange, Protocol, Rule};
@@ -286,49 +285,63 @@ fn write_forward(text: &mut Skeleton) {
 
 /// The elements that the host's own guests are.
 fn own_elements(guests: &[LocalGuest]) -> Own {
-    let mut own = Own::new();
-    let names = ["ln_macs", "ln_closed", "ln_source4", "ln_source6", "ln_vlans", "ln_ports"];
-    let maps = ["ln_shared4", "ln_shared6", "ln_guests4", "ln_guests6"];
-    for name in names.into_iter().chain(maps) {
-        own.insert(name.to_owned(), BTreeSet::new());
-    }
-    let mut add = |name: String, element: String| {
-        own.entry(name).or_default().insert(element);
-    };
-    for LocalGuest { ip, mac, vlans, fwgroup, .. } in guests {
-        let digit = Family::of(*ip).digit();
-        add("ln_macs".to_owned(), mac.to_string());
-        add(format!("ln_source{digit}"), format!("{mac} . {ip}"));
-        add("ln_ports".to_owned(), format!("\"{}\" . {mac}", port_name(*mac)));
-        for tag in vlans {
-            add("ln_vlans".to_owned(), format!("{mac} . {tag}"));
-        }
+    let (mut macs, mut closed, mut vlans, mut ports) = (vec![], vec![], vec![], vec![]);
+    let mut sources = [vec![], vec![]];
+    for LocalGuest { ip, mac, vlans: tags, fwgroup, .. } in guests {
+        let text = mac.to_string();
+        sources[usize::from(ip.is_ipv6())].push(format!("{text} . {ip}"));
+        ports.push(format!("\"{}\" . {text}", port_name(*mac)));
+        vlans.extend(tags.iter().map(|tag| format!("{text} . {tag}")));
         if fwgroup.is_some() {
-            add("ln_closed".to_owned(), mac.to_string());
+            closed.push(text.clone());
         }
+        macs.push(text);
     }
-    add_verdicts(guests, &mut add);
-    own
+    let [source4, source6] = sources;
+    let Verdicts { shared: [shared4, shared6], guests: [guests4, guests6] } = verdicts(guests);
+    let own = [
+        ("ln_macs", macs),
+        ("ln_closed", closed),
+        ("ln_source4", source4),
+        ("ln_source6", source6),
+        ("ln_vlans", vlans),
+        ("ln_ports", ports),
+        ("ln_shared4", shared4),
+        ("ln_shared6", shared6),
+        ("ln_guests4", guests4),
+        ("ln_guests6", guests6),
+    ];
+    // Collected once each: that sorts, and then builds from left to right.
+    let collected = own.into_iter().map(|(name, all)| (name.to_owned(), all.into_iter().collect()));
+    collected.collect()
 }
 
-/// Which chain judges what is for which address.
-fn add_verdicts(guests: &[LocalGuest], add: &mut impl FnMut(String, String)) {
-    let mut by_address: BTreeMap<IpAddr, BTreeSet<&LocalGuest>> = BTreeMap::new();
-    for guest in guests {
-        by_address.entry(guest.ip).or_default().insert(guest);
-    }
-    for (ip, guests) in by_address {
-        let digit = Family::of(ip).digit();
-        let targets: BTreeSet<_> = guests.iter().map(|guest| guest.fwgroup).collect();
-        if targets.len() == 1 {
-            for group in targets.into_iter().flatten() {
-                add(format!("ln_guests{digit}"), format!("{ip} : goto {}", chain_of(group)));
-            }
+/// Which chain judges what is for which address; IPv4 first.
+#[derive(Default)]
+struct Verdicts {
+    /// By bridge and address.
+    shared: [Vec<String>; 2],
+    /// By address alone.
+    guests: [Vec<String>; 2],
+}
+
+fn verdicts(guests: &[LocalGuest]) -> Verdicts {
+    let mut verdicts = Verdicts::default();
+    let mut sorted: Vec<&LocalGuest> = guests.iter().collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    for guests in sorted.chunk_by(|one, other| one.ip == other.ip) {
+        let ip = guests[0].ip;
+        let family = usize::from(ip.is_ipv6());
+        let target = guests[0].fwgroup;
+        if guests.iter().all(|guest| guest.fwgroup == target) {
+            let verdict = target.map(|group| format!("{ip} : goto {}", chain_of(group)));
+            verdicts.guests[family].extend(verdict);
             continue;
         }
         // Guests of different networks may have one address: then the bridge tells them apart. Where that cannot be,
         // nothing new reaches either.
-        add(format!("ln_guests{digit}"), format!("{ip} : goto ln_rest"));
+        verdicts.guests[family].push(format!("{ip} : goto ln_rest"));
         let mut by_bridge: BTreeMap<&str, BTreeSet<Option<FwGroupId>>> = BTreeMap::new();
         for guest in guests.iter().filter(|guest| is_interface_name(&guest.bridge)) {
             by_bridge.entry(&guest.bridge).or_default().insert(guest.fwgroup);
@@ -340,9 +353,10 @@ fn add_verdicts(guests: &[LocalGuest], add: &mut impl FnMut(String, String)) {
                 (Some(None), None) => "accept".to_owned(),
                 (_, _) => "goto ln_rest".to_owned(),
             };
-            add(format!("ln_shared{digit}"), format!("\"{bridge}\" . {ip} : {verdict}"));
+            verdicts.shared[family].push(format!("\"{bridge}\" . {ip} : {verdict}"));
         }
     }
+    verdicts
 }
 
 /// What the port of a guest is called, where the agent names it so: all that an interface's name has room for.
