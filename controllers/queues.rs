@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lochness_api::{GuestId, HypervisorId, JobId, Kind, SubnetId};
 use lochness_runtime::backoff::BackoffOptions;
 use lochness_runtime::metrics::Metrics;
-use lochness_runtime::queue::Queue;
+use lochness_runtime::queue::{Lane, Queue};
 
 use crate::settings::Settings;
 
 /// One queue a loop.
 #[derive(Clone)]
 pub struct Queues {
-    /// Guests that may have to be placed.
+    /// Guests that may have to be placed, in lanes by network: one network's thousands do not delay another's one.
     pub placement: Arc<Queue<GuestId>>,
     /// Guests that are placed.
     pub guest: Arc<Queue<GuestId>>,
@@ -43,7 +43,7 @@ impl PendingWake {
     pub(crate) fn queue(
         &self,
         placement: &Queue<GuestId>,
-        pending: impl IntoIterator<Item = GuestId>,
+        pending: impl IntoIterator<Item = (Lane, GuestId)>,
     ) {
         let mut queued_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Read before they are added: what is handed out meanwhile makes the next call add them again.
@@ -51,7 +51,7 @@ impl PendingWake {
         if *queued_at == Some(handed_out) {
             return;
         }
-        placement.add_all(pending);
+        placement.add_all_in(pending);
         *queued_at = Some(handed_out);
     }
 }

@@ -5,7 +5,7 @@ use lochness_api::{GuestId, HypervisorId, Kind};
 
 use crate::firewall::plan::{hosts_naming, hosts_of};
 use crate::queues::Queues;
-use crate::world::{Change, HostEntry, World};
+use crate::world::{Change, HostEntry, Outline, World};
 
 #[cfg(test)]
 mod tests;
@@ -163,7 +163,7 @@ fn wake_all_guests(world: &World, queues: &Queues) {
 pub(crate) fn wake_guest(world: &World, id: GuestId, queues: &Queues) {
     match world.outline(id) {
         Some(guest) if guest.is_placed() => queues.guest.add(id),
-        Some(_) => queues.placement.add(id),
+        Some(guest) => queues.placement.add_in(guest.lane(), id),
         // Nothing is left of it.
         None => {}
     }
@@ -197,7 +197,8 @@ pub(crate) fn wake_jobs_on(entry: &HostEntry, world: &World, queues: &Queues) {
 
 /// Guests that wait for a place: something that may help one of them changed.
 pub fn wake_pending(world: &World, queues: &Queues) {
-    queues.pending.queue(&queues.placement, world.pending().iter().copied());
+    let lane = |id| world.outline(id).map_or(0, Outline::lane);
+    queues.pending.queue(&queues.placement, world.pending().iter().map(|id| (lane(*id), *id)));
 }
 
 fn wake_object(world: &World, kind: Kind, id: &str, queues: &Queues) {

@@ -155,3 +155,20 @@ fn whatever_may_open_the_gate_of_a_job_wakes_it() {
         assert_eq!(queues.job.try_next(), Some(id(200)), "{change:?}");
     }
 }
+
+#[test]
+fn a_guest_of_another_network_does_not_wait_for_a_thousand_that_came_before_it() {
+    let mut store = Store::basics();
+    let queues = Queues::new(&Settings::default(), &Metrics::new());
+    let mut come = |number: u128, document: &Value| {
+        let guest = store.guest(number, document);
+        wake(&store.world, &[Change::Guest(guest)], &queues);
+        guest
+    };
+    for number in 1_000..2_000 {
+        come(number, &json!({}));
+    }
+    let urgent = come(100, &json!({"network": id::<()>(77)}));
+    let first: Vec<_> = (0..2).filter_map(|_| queues.placement.try_next()).collect();
+    assert!(first.contains(&urgent));
+}

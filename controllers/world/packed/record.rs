@@ -1,6 +1,9 @@
 //! One guest's record: three parts that are written one by one, and an outline that is read without reading them.
 
+use lochness_api::Id;
+use lochness_api::document::Guest;
 use lochness_api::status::Phase;
+use lochness_runtime::queue::Lane;
 
 use super::super::GuestEntry;
 use super::status::{phase_number, phase_of};
@@ -17,6 +20,7 @@ const PLACED: u8 = 1 << 4;
 pub struct Outline {
     flags: u8,
     phase: u8,
+    lane: Lane,
 }
 
 impl Outline {
@@ -45,6 +49,11 @@ impl Outline {
         self.has(READABLE).then(|| phase_of(self.phase))
     }
 
+    /// Guests with the same lane wait for one another where many wait: those of one network, or of one subnet.
+    pub fn lane(self) -> Lane {
+        self.lane
+    }
+
     pub(super) fn of(entry: &GuestEntry) -> Self {
         let flag = |flag: u8, given: bool| if given { flag } else { 0 };
         let status = entry.status();
@@ -54,18 +63,27 @@ impl Outline {
             | flag(STATUS, entry.status.is_some())
             | flag(READABLE, status.is_some())
             | flag(PLACED, entry.placement().is_some());
-        Self { flags, phase: status.map_or(0, |status| phase_number(status.phase)) }
+        let phase = status.map_or(0, |status| phase_number(status.phase));
+        Self { flags, phase, lane: entry.understood().map_or(0, lane_of) }
     }
 
     /// This one's document and that one's status.
     pub(super) fn with_status_of(self, other: Self) -> Self {
         let document = DECLARED | INVALID;
-        Self { flags: (self.flags & document) | (other.flags & !document), phase: other.phase }
+        let flags = (self.flags & document) | (other.flags & !document);
+        Self { flags, phase: other.phase, lane: self.lane }
     }
 
     fn has(self, flag: u8) -> bool {
         self.flags & flag != 0
     }
+}
+
+/// A number for the network or subnet that a guest asks for; two of them may have the same.
+fn lane_of(document: &Guest) -> Lane {
+    let uuid = document.network.map(Id::uuid).or_else(|| document.subnet.map(Id::uuid));
+    let bytes = uuid.map(uuid::Uuid::into_bytes).unwrap_or_default();
+    bytes.chunks_exact(2).fold(0, |lane, pair| lane ^ Lane::from_be_bytes([pair[0], pair[1]]))
 }
 
 /// A record: outline, length and bytes of the document's part, of the status', and the rest is the keys'. A part of no
@@ -85,9 +103,10 @@ pub(super) struct Parts<'r> {
 impl Record {
     pub(super) fn new(parts: Parts<'_>) -> Self {
         let Parts { outline, document, status, keys } = parts;
-        let mut bytes = Bytes(Vec::with_capacity(document.len() + status.len() + keys.len() + 6));
+        let mut bytes = Bytes(Vec::with_capacity(document.len() + status.len() + keys.len() + 8));
         bytes.byte(outline.flags);
         bytes.byte(outline.phase);
+        bytes.raw(&outline.lane.to_be_bytes());
         bytes.number(document.len() as u64);
         bytes.raw(document);
         bytes.number(status.len() as u64);
@@ -100,8 +119,9 @@ impl Record {
         if self.0.is_empty() {
             return Parts::default();
         }
+        let outline = self.outline();
         let mut cursor = Cursor(&self.0);
-        let outline = Outline { flags: cursor.byte(), phase: cursor.byte() };
+        let _outline = cursor.raw(4);
         let length = cursor.length();
         let document = cursor.raw(length);
         let length = cursor.length();
@@ -117,7 +137,9 @@ impl Record {
 
     pub(super) fn outline(&self) -> Outline {
         match *self.0 {
-            [flags, phase, ..] => Outline { flags, phase },
+            [flags, phase, high, low, ..] => {
+                Outline { flags, phase, lane: Lane::from_be_bytes([high, low]) }
+            }
             _ => Outline::default(),
         }
     }

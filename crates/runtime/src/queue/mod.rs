@@ -1,11 +1,13 @@
 //! The queue of keys that are due, soon or later.
 //!
 //! Guarantees: a key is handed out to one worker at a time; one that is added while it is being worked on is handed out
-//! again afterwards; nothing is lost but by [`Queue::close`]. Due keys come in the order in which they became due. Each
-//! operation costs O(log n), and there is one entry a key, so the number of objects bounds the queue.
+//! again afterwards; nothing is lost but by [`Queue::close`]. Due keys come in the order in which they became due; where
+//! they were put into lanes, the lanes take turns. Each operation costs O(log n), and there is one entry a key, so the
+//! number of objects bounds the queue.
 //!
 //! The queue does not know why a key was added: a reconciler reads what is.
 
+mod ready;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -21,6 +23,7 @@ use crate::backoff::{Backoff, BackoffOptions};
 use crate::metrics::{Metrics, QueueLoad, QueueMetrics, QueueProbe};
 use state::{Handed, State};
 
+pub use ready::Lane;
 pub use state::Cause;
 
 /// First delay after a conflict: the view that was planned on is behind by little more than one answer of etcd.
@@ -71,6 +74,26 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> Queue<K> {
     pub fn add(&self, key: K) {
         self.metrics.adds.inc();
         self.change(|shared, now| shared.state.add(key, now));
+    }
+
+    /// As [`Self::add`], in a lane of the key's own choice: lanes take turns. The key stays in it until there is nothing
+    /// more to do for it.
+    pub fn add_in(&self, lane: Lane, key: K) {
+        self.add_all_in([(lane, key)]);
+    }
+
+    /// Each of the keys as by [`Self::add_in`], under one lock and with one call to those who wait.
+    pub fn add_all_in(&self, keys: impl IntoIterator<Item = (Lane, K)>) {
+        let added = self.change(|shared, now| {
+            let mut added = 0;
+            for (lane, key) in keys {
+                shared.state.assign(key.clone(), lane);
+                shared.state.add(key, now);
+                added += 1;
+            }
+            added
+        });
+        self.metrics.adds.inc_by(added);
     }
 
     /// Each of the keys as by [`Self::add`], under one lock and with one call to those who wait.

@@ -8,10 +8,10 @@
 //!    add_after, retry                                        ▼ delayed when it is to come again later
 //! ```
 //!
-//! A key is at most in one of the three. Ready keys are handed out in the order in which they became due. What happens
+//! A key is at most in one of the three. Ready keys are handed out in turns of their lanes, and within a lane in the order in which they became due. What happens
 //! to a key that is being worked on is kept beside it, and takes effect when it is done.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use lochness_mutant::Mutant;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use super::ready::{Lane, Ready};
 use crate::metrics::QueueLoad;
 
 /// What put a key into the queue.
@@ -57,8 +58,10 @@ struct Working {
 #[derive(Debug)]
 pub(super) struct State<K> {
     waiting: FxHashMap<K, Waiting>,
-    /// Keys that are due, with the time since when, in order.
-    ready: VecDeque<(K, Instant)>,
+    /// Keys that are due, with the time since when.
+    ready: Ready<K>,
+    /// Lanes of the keys that wait or are being worked on, other than the first.
+    lanes: FxHashMap<K, Lane>,
     /// Keys that are due later, by time and then by order of arrival.
     delayed: BTreeMap<(Instant, u64), K>,
     working: FxHashMap<K, Working>,
@@ -72,7 +75,8 @@ impl<K: Clone + Eq + Hash> State<K> {
     pub(super) fn new() -> Self {
         Self {
             waiting: FxHashMap::default(),
-            ready: VecDeque::new(),
+            ready: Ready::default(),
+            lanes: FxHashMap::default(),
             delayed: BTreeMap::new(),
             working: FxHashMap::default(),
             failures: FxHashMap::default(),
@@ -85,6 +89,20 @@ impl<K: Clone + Eq + Hash> State<K> {
     pub(super) fn add(&mut self, key: K, now: Instant) {
         self.failures.remove(&key);
         self.make_due(key, now, Cause::Announced);
+    }
+
+    /// The key goes in this lane, until it neither waits nor is worked on. One that is due already stays where it is.
+    pub(super) fn assign(&mut self, key: K, lane: Lane) {
+        if lane == Lane::default() {
+            self.lanes.remove(&key);
+        } else {
+            self.lanes.insert(key, lane);
+        }
+    }
+
+    fn push_ready(&mut self, key: K, since: Instant) {
+        let lane = self.lanes.get(&key).copied().unwrap_or_default();
+        self.ready.push(lane, key, since);
     }
 
     /// Makes the key due for a rescan: not one that is being worked on, nor one that waits for its retry.
@@ -116,7 +134,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             None => cause,
         };
         self.waiting.insert(key.clone(), Waiting::Ready(cause));
-        self.ready.push_back((key, now));
+        self.push_ready(key, now);
     }
 
     /// Makes the key due at `due`, if it is not due earlier already.
@@ -151,10 +169,10 @@ impl<K: Clone + Eq + Hash> State<K> {
         before
     }
 
-    /// Takes the key that has been due longest.
+    /// Takes the key that has been due longest in the lane whose turn it is.
     pub(super) fn next(&mut self, now: Instant) -> Option<Handed<K>> {
         self.promote(now);
-        let (key, due_since) = self.ready.pop_front()?;
+        let (key, due_since) = self.ready.pop()?;
         let cause = match self.waiting.remove(&key) {
             Some(Waiting::Ready(cause)) => cause,
             Some(Waiting::Delayed { .. }) | None => unreachable!("a ready key waits as ready"),
@@ -170,8 +188,11 @@ impl<K: Clone + Eq + Hash> State<K> {
         if !failed {
             self.failures.remove(key);
         }
-        if let Some(again) = again {
-            self.add_at(key.clone(), again.max(now), now);
+        match again {
+            Some(again) => self.add_at(key.clone(), again.max(now), now),
+            None => {
+                self.lanes.remove(key);
+            }
         }
         Some(now.duration_since(since))
     }
@@ -211,7 +232,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             }
             let key = entry.remove();
             self.waiting.insert(key.clone(), Waiting::Ready(Cause::Announced));
-            self.ready.push_back((key, due));
+            self.push_ready(key, due);
         }
     }
 }
