@@ -215,8 +215,8 @@ fn a_guest_that_another_host_lists_is_not_made_a_second_time() {
     let other = Some("10.0.0.99".parse().unwrap());
     let plan = Case { address: other, ..stopped() }.plan();
     assert_eq!(next(&plan), None, "nor with an address that is not reserved for it");
-    let ready = condition(written(&plan), ConditionType::Ready);
-    assert_eq!(ready, (ConditionStatus::False, Reason::AdoptionConflict));
+    let (ready, reason, _) = condition(written(&plan), ConditionType::Ready);
+    assert_eq!((ready, reason), (ConditionStatus::False, Reason::AdoptionConflict));
     let plan = Case { elsewhere: Some(id(11)), ..absent() }.plan();
     assert_eq!(next(&plan), None);
     let status = written(&plan);
