@@ -217,8 +217,7 @@ impl Reports {
         let former = report.guests.clone();
         change(&mut report);
         if former.as_ref().map(Arc::as_ptr) != report.guests.as_ref().map(Arc::as_ptr) {
-            inner.unindex(host, former.as_deref());
-            inner.index(host, report.guests.as_deref());
+            inner.follow(host, former.as_deref(), report.guests.as_deref());
         }
         inner.hosts.insert(host, report);
     }
@@ -227,39 +226,102 @@ impl Reports {
     pub fn forget(&self, host: HypervisorId) {
         let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(report) = inner.hosts.remove(&host) {
-            inner.unindex(host, report.guests.as_deref());
+            inner.follow(host, report.guests.as_deref(), None);
         }
     }
 }
 
 impl Inner {
-    fn index(&mut self, host: HypervisorId, report: Option<&GuestReport>) {
-        for (id, guest) in report.into_iter().flat_map(|report| &report.guests) {
-            self.listed.entry(*id).or_default().push(host);
-            for ip in &guest.addresses {
-                self.addresses.entry(*ip).or_default().push(*id);
+    /// Follows a host's list from one to the next, guest by guest: most stay as they are.
+    fn follow(
+        &mut self,
+        host: HypervisorId,
+        former: Option<&GuestReport>,
+        new: Option<&GuestReport>,
+    ) {
+        let in_list = |list: Option<&GuestReport>, id: &GuestId, guest: &ReportedGuest| {
+            let other = list.and_then(|list| list.guests.get(id));
+            other.is_some_and(|other| other.addresses == guest.addresses)
+        };
+        for (id, guest) in former.into_iter().flat_map(|list| &list.guests) {
+            if !in_list(new, id, guest) {
+                self.unindex(host, *id, guest);
+            }
+        }
+        for (id, guest) in new.into_iter().flat_map(|list| &list.guests) {
+            if !in_list(former, id, guest) {
+                self.index(host, *id, guest);
             }
         }
     }
 
-    fn unindex(&mut self, host: HypervisorId, report: Option<&GuestReport>) {
-        for (id, guest) in report.into_iter().flat_map(|report| &report.guests) {
-            if let Some(hosts) = self.listed.get_mut(id) {
-                hosts.retain(|lister| *lister != host);
-                if hosts.is_empty() {
-                    self.listed.remove(id);
-                }
+    fn index(&mut self, host: HypervisorId, id: GuestId, guest: &ReportedGuest) {
+        self.listed.entry(id).or_default().push(host);
+        for ip in &guest.addresses {
+            self.addresses.entry(*ip).or_default().push(id);
+        }
+    }
+
+    fn unindex(&mut self, host: HypervisorId, id: GuestId, guest: &ReportedGuest) {
+        if let Some(hosts) = self.listed.get_mut(&id) {
+            hosts.retain(|lister| *lister != host);
+            if hosts.is_empty() {
+                self.listed.remove(&id);
             }
-            for ip in &guest.addresses {
-                if let Some(holders) = self.addresses.get_mut(ip) {
-                    if let Some(position) = holders.iter().position(|holder| holder == id) {
-                        holders.swap_remove(position);
-                    }
-                    if holders.is_empty() {
-                        self.addresses.remove(ip);
-                    }
+        }
+        for ip in &guest.addresses {
+            if let Some(holders) = self.addresses.get_mut(ip) {
+                if let Some(position) = holders.iter().position(|holder| *holder == id) {
+                    holders.swap_remove(position);
+                }
+                if holders.is_empty() {
+                    self.addresses.remove(ip);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn list(guests: &[(u128, &str)]) -> Option<Arc<GuestReport>> {
+        let reported = |(number, ip): &(u128, &str)| {
+            let id = GuestId::new(Uuid::from_u128(*number));
+            let record = AgentGuest::new(id);
+            let addresses = vec![ip.parse().unwrap()];
+            (id, ReportedGuest { state: record.known_state(), addresses, record: record.into() })
+        };
+        let guests = guests.iter().map(reported).collect();
+        Some(Arc::new(GuestReport { guests, asked_at: Instant::now(), sequence: 1 }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_indexes_follow_each_hosts_list_from_one_to_the_next() {
+        let reports = Reports::default();
+        let [one, two] = [1, 2].map(|number| HypervisorId::new(Uuid::from_u128(number)));
+        let seen = |guest: u128, ip: &str| {
+            let inner = reports.read();
+            let with = inner.guests_with(ip.parse().unwrap()).len();
+            (inner.hosts_of(GuestId::new(Uuid::from_u128(guest))).to_vec(), with)
+        };
+        reports.change(one, |report| report.guests = list(&[(7, "10.0.0.7"), (8, "10.0.0.8")]));
+        reports.change(two, |report| report.guests = list(&[(7, "10.0.0.7")]));
+        assert_eq!(seen(7, "10.0.0.7"), (vec![one, two], 2));
+        reports.change(one, |report| report.guests = list(&[(7, "10.0.0.9"), (8, "10.0.0.8")]));
+        assert_eq!(
+            (seen(7, "10.0.0.7").1, seen(7, "10.0.0.9").1),
+            (1, 1),
+            "it has another address"
+        );
+        reports.change(one, |report| report.guests = list(&[(8, "10.0.0.8")]));
+        assert_eq!(seen(7, "10.0.0.9"), (vec![two], 0));
+        assert_eq!(seen(8, "10.0.0.8"), (vec![one], 1), "it stayed");
+        reports.forget(one);
+        reports.forget(two);
+        assert!(reports.read().listed.is_empty() && reports.read().addresses.is_empty());
     }
 }
