@@ -39,6 +39,11 @@ use crate::reports::{Protocol, ReportedGuest};
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Lists are asked for no more often, nor are agents greeted: what changes meanwhile comes in one answer.
 const SPACING: Duration = Duration::from_millis(20);
+/// After a list, the next one is asked for so much later a guest in it, up to [`LONGEST_REST`]: reading a list costs time
+/// for each guest, and a guest that comes up changes more than once in a moment.
+const REST_A_GUEST: Duration = Duration::from_millis(1);
+/// The longest such rest.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 /// A list that waits for a change is given up only if it does not end by itself so soon: the change that makes somebody
 /// want a newer one often ends it.
 const REFRESH_GRACE: Duration = Duration::from_millis(50);
@@ -210,6 +215,7 @@ impl Poller {
             return Ok(());
         }
         let (answer, asked_at) = answer?;
+        let mut next_at = asked_at + SPACING;
         match answer {
             GuestList::Unchanged => {
                 self.failures = 0;
@@ -224,6 +230,7 @@ impl Poller {
                     (session.firewall_moves, session.firewall_read) = (firewall_moves, false);
                 }
                 let guests = listing::guests(guests);
+                next_at = next_at.max(Instant::now() + rest_after(guests.len()));
                 self.verify(session, &guests).await?;
                 match self.judge(session, &guests, asked_at) {
                     Verdict::Accept => {
@@ -244,7 +251,7 @@ impl Poller {
             }
         }
         if blocking && session.tag.is_some() {
-            sleep_until(asked_at + SPACING).await;
+            sleep_until(next_at).await;
         } else {
             self.interval().await;
         }
@@ -358,8 +365,7 @@ impl Poller {
         let world = self.context.world.read();
         let Some(entry) = world.host(self.host) else { return false };
         entry.placed.iter().any(|guest| {
-            let job = world.guest(*guest).and_then(|guest| guest.status()?.job);
-            let job = job.and_then(|job| world.job(job)?.value.as_ref());
+            let job = world.job_of(*guest).and_then(|job| world.job(job)?.value.as_ref());
             job.is_some_and(|job| !job.status.is_finished())
         })
     }
@@ -368,6 +374,11 @@ impl Poller {
         let world = self.context.world.read();
         world.host(self.host)?.heartbeat.as_ref()?.heartbeat.boot_id.clone()
     }
+}
+
+/// How long to rest after a list of so many guests.
+fn rest_after(guests: usize) -> Duration {
+    REST_A_GUEST.saturating_mul(u32::try_from(guests).unwrap_or(u32::MAX)).min(LONGEST_REST)
 }
 
 /// The answer; nothing when the agent answered that it cannot say.
