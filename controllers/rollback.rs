@@ -51,7 +51,7 @@ pub(crate) async fn hear_agents(context: Context, kv: Arc<dyn Kv>, witness: Witn
 
 /// Begins a term: what was told in former ones is looked into before anything is done.
 pub(crate) fn begin(context: &Context, witness: &Witness) {
-    context.world.trust();
+    context.world.begin_term();
     if witness.is_above(context.epoch(), context.world.read().revision()) {
         context.world.suspect();
     }

@@ -105,6 +105,8 @@ impl Ears {
         let Some(world) = &self.world else { return };
         if self.witness.is_above(self.epoch, world.position().borrow().revision) {
             world.suspect();
+            // It may have been looked into just before.
+            self.witness.again();
         }
     }
 

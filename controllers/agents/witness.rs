@@ -34,6 +34,11 @@ impl Witness {
         self.0.borrow().number.map(|(number, _)| number)
     }
 
+    /// Lets what was told be looked into once more.
+    pub(super) fn again(&self) {
+        self.0.send_modify(|_| {});
+    }
+
     /// Whether something was told that a store which has come to `revision` cannot have given out, or an epoch above
     /// that of the leader.
     pub(crate) fn is_above(&self, epoch: Order, revision: i64) -> bool {

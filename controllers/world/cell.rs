@@ -53,6 +53,8 @@ pub struct WorldCell {
     awaited: Mutex<Awaited>,
     server: watch::Sender<Server>,
     doubt: Mutex<Doubt>,
+    /// How the stream stands, whatever is thought of the store.
+    link: Mutex<Connection>,
     suspicion: AtomicU8,
 }
 
@@ -139,9 +141,9 @@ impl WorldCell {
         let position = Position { revision: 0, connection: Connection::Starting };
         let (position, server) = (watch::Sender::new(position), watch::Sender::default());
         let doubt = Mutex::new(Doubt::None);
-        let awaited = Mutex::default();
-        let suspicion = AtomicU8::new(TRUSTED);
-        Arc::new(Self { world: RwLock::new(world), position, awaited, server, doubt, suspicion })
+        let (awaited, link) = (Mutex::default(), Mutex::new(Connection::Starting));
+        let (world, suspicion) = (RwLock::new(world), AtomicU8::new(TRUSTED));
+        Arc::new(Self { world, position, awaited, server, doubt, link, suspicion })
     }
 
     /// What the store's servers last said of themselves.
@@ -189,6 +191,32 @@ impl WorldCell {
             && !lochness_mutant::is(Mutant::HoldIgnored)
     }
 
+    /// A term begins: what hosts told in a former one is asked anew, for another leader may have put it right.
+    pub fn begin_term(&self) {
+        self.trust();
+        let mut doubt = self.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*doubt, Doubt::Told(_)) {
+            *doubt = Doubt::None;
+            self.believe();
+        }
+    }
+
+    /// Nothing is held any more.
+    fn believe(&self) {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.position.send_modify(|position| position.connection = link);
+    }
+
+    /// How the stream stands now, which is told unless everything is held.
+    fn link(&self, now: Connection) {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&now);
+        self.position.send_modify(|position| {
+            if !matches!(position.connection, Connection::Replaced(_)) {
+                position.connection = now;
+            }
+        });
+    }
+
     /// What an agent has told may prove that this is another store: until that is known nothing is changed.
     pub fn suspect(&self) {
         let (from, to) = (TRUSTED, SUSPECTED);
@@ -218,7 +246,7 @@ impl WorldCell {
                 what = replacement.what,
                 "the store is not the one that was there before: holding"
             );
-            *doubt = Doubt::Unaccepted(word);
+            *doubt = Doubt::Told(word);
             self.position
                 .send_modify(|position| position.connection = Connection::Replaced(replacement));
         }
@@ -267,10 +295,13 @@ pub struct WorldSink<F> {
 enum Doubt {
     /// It is, or somebody accepted it.
     None,
-    /// Another one answers; its contents are not known yet.
-    Unread,
+    /// Another one answers; its contents are not known yet. When it is an earlier life of the same, this was its
+    /// incarnation: a higher one in it is that of a leader that a person has let go on.
+    Unread(Option<u64>),
     /// Another one answers, and when it was first read, `config/accept_store` said this: a word from its own past.
     Unaccepted(Option<String>),
+    /// Hosts told so, when that said this.
+    Told(Option<String>),
 }
 
 impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
@@ -284,7 +315,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
         let word = self.cell.read().config().accept_store.clone();
         {
             let mut doubt = self.cell.doubt.lock().unwrap_or_else(PoisonError::into_inner);
-            let Doubt::Unaccepted(before) = &*doubt else { return };
+            let (Doubt::Unaccepted(before) | Doubt::Told(before)) = &*doubt else { return };
             if word.is_none() || word == *before {
                 return;
             }
@@ -292,7 +323,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
         }
         warn!(word, "somebody accepted the store as it is: going on");
         self.changes.push(Change::Everything);
-        self.cell.position.send_modify(|position| position.connection = Connection::Live);
+        self.cell.believe();
     }
 
     fn publish(&mut self, revision: i64) {
@@ -331,8 +362,15 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
         let word = self.cell.read().config().accept_store.clone();
         {
             let mut doubt = self.cell.doubt.lock().unwrap_or_else(PoisonError::into_inner);
-            if matches!(*doubt, Doubt::Unread) {
-                *doubt = Doubt::Unaccepted(word);
+            if let Doubt::Unread(former) = *doubt {
+                let begun_anew = former.is_some() && self.cell.read().incarnation() > former;
+                *doubt = if begun_anew { Doubt::None } else { Doubt::Unaccepted(word) };
+                if begun_anew {
+                    warn!(
+                        "a leader has begun anew with the store, which somebody has accepted: going on"
+                    );
+                    self.cell.believe();
+                }
             }
         }
         self.hear_acceptance();
@@ -349,29 +387,23 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
     }
 
     fn interrupted(&mut self, reason: &str) {
-        self.cell.position.send_modify(|position| {
-            if !matches!(position.connection, Connection::Replaced(_)) {
-                position.connection = Connection::Interrupted(reason.to_owned());
-            }
-        });
+        self.cell.link(Connection::Interrupted(reason.to_owned()));
     }
 
     fn live(&mut self) {
-        self.cell.position.send_modify(|position| {
-            if !matches!(position.connection, Connection::Replaced(_)) {
-                position.connection = Connection::Live;
-            }
-        });
+        self.cell.link(Connection::Live);
     }
 
     fn store_changed(&mut self, what: StoreChange) {
-        let reason = match what {
-            StoreChange::Cluster { .. } => Reason::ClusterIdChanged,
-            StoreChange::RolledBack { .. } => Reason::RevisionWentBack,
+        let (reason, former) = match what {
+            StoreChange::Cluster { .. } => (Reason::ClusterIdChanged, None),
+            StoreChange::RolledBack { .. } | StoreChange::Rewritten { .. } => {
+                (Reason::RevisionWentBack, self.cell.read().incarnation())
+            }
         };
         let what = what.to_string();
         error!(what, "the store is not the one that was there before: holding");
-        *self.cell.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Doubt::Unread;
+        *self.cell.doubt.lock().unwrap_or_else(PoisonError::into_inner) = Doubt::Unread(former);
         self.cell.position.send_modify(|position| {
             position.connection = Connection::Replaced(Replacement { reason, what });
         });
@@ -402,6 +434,44 @@ mod tests {
             version: 1,
             lease: None,
         }
+    }
+
+    #[test]
+    fn an_earlier_life_with_which_a_leader_has_begun_anew_is_not_held_again() {
+        let found = |incarnation: &str, change| {
+            let cell = WorldCell::new(World::new(Prefix::default()));
+            let mut sink = WorldSink::new(Arc::clone(&cell), |_: &World, _: &[Change]| {});
+            let header = |revision| Header { cluster_id: 1, revision };
+            list(&mut sink, vec![put("operator/incarnation", "70", 3)], header(9));
+            sink.live();
+            sink.store_changed(change);
+            list(&mut sink, vec![put("operator/incarnation", incarnation, 7)], header(12));
+            cell.connection()
+        };
+        let rewritten = StoreChange::Rewritten { at: 9 };
+        assert_eq!(found("71", rewritten), Connection::Live);
+        assert!(matches!(found("70", rewritten), Connection::Replaced(_)));
+        let other = StoreChange::Cluster { was: 1, now: 2 };
+        assert!(
+            matches!(found("71", other), Connection::Replaced(_)),
+            "another's numbers say nothing"
+        );
+    }
+
+    #[test]
+    fn what_hosts_told_in_a_former_term_is_asked_anew() {
+        let cell = WorldCell::new(World::new(Prefix::default()));
+        let mut sink = WorldSink::new(Arc::clone(&cell), |_: &World, _: &[Change]| {});
+        list(&mut sink, vec![], Header { cluster_id: 1, revision: 9 });
+        sink.live();
+        cell.doubt(Replacement { reason: Reason::StatusesMissing, what: "so".to_owned() });
+        sink.interrupted("for a while");
+        assert!(cell.is_held());
+        cell.begin_term();
+        assert_eq!(cell.connection(), Connection::Interrupted("for a while".to_owned()));
+        sink.store_changed(StoreChange::RolledBack { seen: 9, now: 5 });
+        cell.begin_term();
+        assert!(cell.is_held(), "what this process has seen itself stays");
     }
 
     #[test]

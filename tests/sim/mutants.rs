@@ -53,7 +53,7 @@ const CATCHERS: [Catcher; 35] = [
     catcher(Mutant::MemoryIgnored, Scenario::NoRoom, &[]),
     catcher(Mutant::FenceDropped, Scenario::Create, &[]),
     catcher(Mutant::EpochIgnored, Scenario::Create, &[Strike::Twice(3), Strike::Crash(115)]),
-    catcher(Mutant::LeaseUncounted, Scenario::FirewallRefused, &[Strike::Cut(60)]),
+    catcher(Mutant::LeaseUncounted, Scenario::FirewallRefused, &[Strike::Cut(21)]),
     catcher(Mutant::OrderIgnored, Scenario::CreateAndDelete, &[Strike::Twice(3)]),
     catcher(Mutant::UnparsedIsGone, Scenario::Malformed, &[]),
     catcher(Mutant::TeardownUnchecked, Scenario::DeleteAndCreateAgain, &[Strike::Act(1)]),

@@ -19,10 +19,12 @@ const KEY_BYTES: usize = 48;
 const GROWTH: i64 = 4;
 
 /// A list that was handed on: every key of the prefix at `header.revision`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Listing {
     /// How many keys.
     pub(super) keys: usize,
+    /// The one that was put last.
+    pub(super) newest: Option<KeyValue>,
     /// Which cluster answered, and the revision that all pages were read at.
     pub(super) header: Header,
 }
@@ -103,13 +105,15 @@ pub(super) async fn list<S: ViewSink>(
             }
         };
         page.learn(answer.kvs.len(), answer.kvs.iter().map(weight).sum());
-        let so_far = listing.get_or_insert(Listing { keys: 0, header: answer.header });
+        let so_far =
+            listing.get_or_insert(Listing { keys: 0, newest: None, header: answer.header });
         if answer.header.cluster_id != so_far.header.cluster_id {
             return Err(KvError::Unavailable(
                 "another cluster answered in the middle of a list".into(),
             ));
         }
         so_far.keys += answer.kvs.len();
+        so_far.newest = newer(so_far.newest.take(), &answer.kvs);
         let rest = answer.kvs.last().filter(|_| answer.more).map(|last| after(&last.key));
         request.revision = so_far.header.revision;
         pages.push(answer.kvs, sink).await;
@@ -120,6 +124,20 @@ pub(super) async fn list<S: ViewSink>(
     }
     pages.finish(sink).await;
     listing.ok_or_else(|| KvError::Unavailable("a list without a page".into()))
+}
+
+/// What was put last, of what was known and of a page.
+fn newer(known: Option<KeyValue>, page: &[KeyValue]) -> Option<KeyValue> {
+    let newest = page.iter().max_by_key(|kv| kv.mod_revision);
+    let newest =
+        newest.filter(|kv| known.as_ref().is_none_or(|it| it.mod_revision < kv.mod_revision));
+    newest.map(owned).or(known)
+}
+
+/// A copy that does not keep the whole message alive of which it was a part.
+pub(super) fn owned(kv: &KeyValue) -> KeyValue {
+    let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+    KeyValue { key: copy(&kv.key), value: copy(&kv.value), ..kv.clone() }
 }
 
 fn weight(kv: &KeyValue) -> usize {

@@ -13,7 +13,9 @@
 //! - A task of its own drains the stream into memory: a slow sink never lets the server fall behind. What waits there
 //!   is bounded; above the bound it is thrown away and the prefix is listed again.
 //! - A stream that went silent is noticed: it is asked for a sign of life, and given up if none comes.
-//! - The view never goes back silently: another cluster, or a store older than what was seen, is reported first.
+//! - The view never goes back silently: another cluster, or a store older than what was seen, is reported first. So is one
+//!   that was restored from a snapshot and has come as far again, unless it has been compacted and the key is gone by which
+//!   that could be told.
 //!
 //! Deliberately not here: what the keys mean, and what a difference between two lists means. That is the sink's.
 
@@ -86,6 +88,11 @@ pub enum StoreChange {
         /// The revision that it has now.
         now: i64,
     },
+    /// The same, but by now it has come as far again: a key is not as it was put at a revision that was seen.
+    Rewritten {
+        /// That revision.
+        at: i64,
+    },
 }
 
 /// In words, for people who must decide what to do about it.
@@ -97,6 +104,12 @@ impl fmt::Display for StoreChange {
             }
             Self::RolledBack { seen, now } => {
                 write!(f, "the store went back to revision {now}, {seen} was seen")
+            }
+            Self::Rewritten { at } => {
+                write!(
+                    f,
+                    "the store went back and was written since: revision {at} is not what was seen"
+                )
             }
         }
     }

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lochness_kv::{Header, Kv, KvError, RangeRequest, WatchRequest, WatchStream};
+use lochness_kv::{
+    Event, Header, KeyValue, Kv, KvError, RangeRequest, RangeResponse, WatchRequest, WatchStream,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -14,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::assemble::{Assembler, Revisions};
-use super::list::{Listing, PageSize, list};
+use super::list::{Listing, PageSize, list, owned};
 use super::reader::{End, Pace, Reader, Relist, Waiting, ended};
 use super::{StoreChange, ViewSink, Watcher, WatcherOptions};
 use crate::backoff::Backoff;
@@ -38,6 +40,7 @@ impl Watcher {
             failures: 0,
             connection: Connection::New,
             view: None,
+            newest: None,
             kv,
             prefix,
             options,
@@ -63,6 +66,8 @@ struct Course {
     connection: Connection,
     /// What was seen of the store; nothing before the first list.
     view: Option<View>,
+    /// The newest put that was seen: it is so in this life of the store, and hardly in another.
+    newest: Option<KeyValue>,
 }
 
 /// What the sink was given, and what the store was seen to be.
@@ -136,7 +141,7 @@ impl Course {
         listing: Listing,
         reason: Relist,
     ) -> Option<View> {
-        let Listing { keys, header } = listing;
+        let Listing { keys, newest, header } = listing;
         if let Some(view) = self.view {
             if view.cluster != header.cluster_id {
                 let (was, now) = (view.cluster, header.cluster_id);
@@ -147,11 +152,18 @@ impl Course {
                 }
                 let (seen, now) = (view.seen, header.revision);
                 self.store_changed(sink, StoreChange::RolledBack { seen, now });
+            } else {
+                match self.rewritten_at().await {
+                    Ok(Some(at)) => self.store_changed(sink, StoreChange::Rewritten { at }),
+                    Ok(None) => {}
+                    Err(_) => return None,
+                }
             }
         }
         let view =
             View { cluster: header.cluster_id, last: header.revision, seen: header.revision };
         self.view = Some(view);
+        self.newest = newest;
         info!(reason = reason.name(), revision = header.revision, keys, "the store was listed");
         self.metrics.relisted(reason.name());
         self.metrics.advanced(0, header.revision);
@@ -179,7 +191,7 @@ impl Course {
         error!(?what, "the store is not the one that was seen before");
         sink.store_changed(what);
         // From here on the new one counts.
-        self.view = None;
+        (self.view, self.newest) = (None, None);
     }
 
     /// Watches from where the view stands until the stream ends.
@@ -239,6 +251,9 @@ impl Course {
         if header.cluster_id != view.cluster || header.revision < view.seen {
             return Err(End::Relist(Relist::StoreChanged));
         }
+        if let Some(at) = self.rewritten_at().await.map_err(|error| ended(&error))? {
+            return Err(End::Changed(StoreChange::Rewritten { at }));
+        }
         if pace == Pace::CaughtUp && header.revision - view.last > self.options.behind_limit {
             return Err(End::Relist(Relist::Behind));
         }
@@ -246,14 +261,36 @@ impl Course {
         Ok(stream)
     }
 
+    /// The revision at which this store proves to be another life of the one that was seen: what was put then is otherwise
+    /// now. A member that lags cannot answer so.
+    async fn rewritten_at(&self) -> Result<Option<i64>, KvError> {
+        let Some(newest) = &self.newest else { return Ok(None) };
+        let at = newest.mod_revision;
+        let then = RangeRequest { revision: at, ..RangeRequest::key(newest.key.clone()) };
+        let is_other = match self.read(then).await {
+            Ok(answer) => answer.kvs.first() != Some(newest),
+            // What it was then is forgotten; if it is still there, it has only become newer.
+            Err(KvError::Compacted(_)) => {
+                let now = self.read(RangeRequest::key(newest.key.clone())).await?;
+                now.kvs.first().is_some_and(|kv| kv.mod_revision < at)
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(is_other.then_some(at))
+    }
+
+    async fn read(&self, request: RangeRequest) -> Result<RangeResponse, KvError> {
+        match timeout(self.options.request_timeout, self.kv.range(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(KvError::Unknown("no answer to a read in time".to_owned())),
+        }
+    }
+
     /// Asks the store which one it is and at which revision.
     async fn probe(&self) -> Result<Header, KvError> {
         let all = RangeRequest::prefix(self.prefix.clone());
         let request = RangeRequest { limit: 1, keys_only: true, ..all };
-        match timeout(self.options.request_timeout, self.kv.range(request)).await {
-            Ok(answer) => answer.map(|answer| answer.header),
-            Err(_) => Err(KvError::Unknown("no answer to a read in time".to_owned())),
-        }
+        self.read(request).await.map(|answer| answer.header)
     }
 
     /// Hands on what waits, up to a portion.
@@ -272,6 +309,11 @@ impl Course {
             revision = next.revision;
         }
         waiting.fetch_sub(events.len(), Ordering::AcqRel);
+        let put = events.iter().rev().find_map(|event| match event {
+            Event::Put(kv) => Some(owned(kv)),
+            Event::Delete { .. } => None,
+        });
+        self.newest = put.or(self.newest.take());
         if let Some(view) = &mut self.view {
             view.last = revision;
             view.seen = view.seen.max(revision);

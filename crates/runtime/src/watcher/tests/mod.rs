@@ -188,6 +188,31 @@ async fn a_store_that_was_rolled_back_is_reported_before_its_view() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_went_back_and_has_come_as_far_again_is_reported_before_its_list() {
+    for is_compacted in [false, true] {
+        let store = filled(2).await;
+        let snapshot = store.snapshot();
+        let mut fixture = Fixture::start(&store, WatcherOptions::default());
+        let last = put(&store, "p/0", "lost").await;
+        fixture.until_revision(last).await;
+        fixture.disconnect().await;
+        store.restore(snapshot);
+        let mut now = 0;
+        while now <= last {
+            now = put(&store, "p/other", "1").await;
+        }
+        if is_compacted {
+            store.compact(now).await.unwrap();
+        }
+        store.clear_fault();
+        let seen = fixture.until("replaced", |seen| seen.view.contains_key("p/other")).await;
+        let end = &seen.calls[seen.calls.len() - 2..];
+        assert_eq!(end[0], Call::Changed(StoreChange::Rewritten { at: last }));
+        assert_eq!(end[1], Call::Replace { keys: 3, revision: now });
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_that_lags_for_two_seconds_is_no_rollback() {
     let store = filled(3).await;
     let mut fixture = Fixture::start(&store, WatcherOptions::default());
