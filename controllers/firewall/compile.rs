@@ -286,10 +286,10 @@ fn write_forward(text: &mut Skeleton) {
 /// The elements that the host's own guests are.
 fn own_elements(guests: &[LocalGuest]) -> Own {
     let (mut macs, mut closed, mut vlans, mut ports) = (vec![], vec![], vec![], vec![]);
-    let mut sources = [vec![], vec![]];
+    let mut pairs = [vec![], vec![]];
     for LocalGuest { ip, mac, vlans: tags, fwgroup, .. } in guests {
         let text = mac.to_string();
-        sources[usize::from(ip.is_ipv6())].push(format!("{text} . {ip}"));
+        pairs[usize::from(ip.is_ipv6())].push(format!("{text} . {ip}"));
         ports.push(format!("\"{}\" . {text}", port_name(*mac)));
         vlans.extend(tags.iter().map(|tag| format!("{text} . {tag}")));
         if fwgroup.is_some() {
@@ -297,7 +297,7 @@ fn own_elements(guests: &[LocalGuest]) -> Own {
         }
         macs.push(text);
     }
-    let [source4, source6] = sources;
+    let [source4, source6] = pairs;
     let Verdicts { shared: [shared4, shared6], guests: [guests4, guests6] } = verdicts(guests);
     let own = [
         ("ln_macs", macs),
