@@ -288,7 +288,7 @@ mod tests {
 
     use super::*;
 
-    fn list(guests: &[(u128, &str)]) -> Option<Arc<GuestReport>> {
+    fn list(guests: &[(u128, &str)]) -> Arc<GuestReport> {
         let reported = |(number, ip): &(u128, &str)| {
             let id = GuestId::new(Uuid::from_u128(*number));
             let record = AgentGuest::new(id);
@@ -296,7 +296,7 @@ mod tests {
             (id, ReportedGuest { state: record.known_state(), addresses, record: record.into() })
         };
         let guests = guests.iter().map(reported).collect();
-        Some(Arc::new(GuestReport { guests, asked_at: Instant::now(), sequence: 1 }))
+        Arc::new(GuestReport { guests, asked_at: Instant::now(), sequence: 1 })
     }
 
     #[tokio::test(start_paused = true)]
@@ -308,16 +308,18 @@ mod tests {
             let with = inner.guests_with(ip.parse().unwrap()).len();
             (inner.hosts_of(GuestId::new(Uuid::from_u128(guest))).to_vec(), with)
         };
-        reports.change(one, |report| report.guests = list(&[(7, "10.0.0.7"), (8, "10.0.0.8")]));
-        reports.change(two, |report| report.guests = list(&[(7, "10.0.0.7")]));
+        reports
+            .change(one, |report| report.guests = Some(list(&[(7, "10.0.0.7"), (8, "10.0.0.8")])));
+        reports.change(two, |report| report.guests = Some(list(&[(7, "10.0.0.7")])));
         assert_eq!(seen(7, "10.0.0.7"), (vec![one, two], 2));
-        reports.change(one, |report| report.guests = list(&[(7, "10.0.0.9"), (8, "10.0.0.8")]));
+        reports
+            .change(one, |report| report.guests = Some(list(&[(7, "10.0.0.9"), (8, "10.0.0.8")])));
         assert_eq!(
             (seen(7, "10.0.0.7").1, seen(7, "10.0.0.9").1),
             (1, 1),
             "it has another address"
         );
-        reports.change(one, |report| report.guests = list(&[(8, "10.0.0.8")]));
+        reports.change(one, |report| report.guests = Some(list(&[(8, "10.0.0.8")])));
         assert_eq!(seen(7, "10.0.0.9"), (vec![two], 0));
         assert_eq!(seen(8, "10.0.0.8"), (vec![one], 1), "it stayed");
         reports.forget(one);

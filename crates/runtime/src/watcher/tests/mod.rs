@@ -202,7 +202,7 @@ async fn a_store_that_went_back_and_has_come_as_far_again_is_reported_before_its
             now = put(&store, "p/other", "1").await;
         }
         if is_compacted {
-            store.compact(now).await.unwrap();
+            store.compact(now).unwrap();
         }
         store.clear_fault();
         let seen = fixture.until("replaced", |seen| seen.view.contains_key("p/other")).await;
