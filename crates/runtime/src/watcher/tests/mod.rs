@@ -193,6 +193,7 @@ async fn a_store_that_went_back_and_has_come_as_far_again_is_reported_before_its
         let store = filled(2).await;
         let snapshot = store.snapshot();
         let mut fixture = Fixture::start(&store, WatcherOptions::default());
+        fixture.until("live", |seen| seen.calls.contains(&Call::Live)).await;
         let last = put(&store, "p/0", "lost").await;
         fixture.until_revision(last).await;
         fixture.disconnect().await;
