@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_agent::wire::Order;
-use lochness_api::status::{Condition, ConditionType, HypervisorStatus, Reason};
+use lochness_api::status::{Condition, ConditionType, HypervisorStatus, Reason, UnplacedGuest};
 use lochness_api::{GuestId, HypervisorId, Kind};
 use tokio::time::Instant;
 
@@ -153,7 +153,7 @@ pub(crate) fn undeclared(
 
 /// Guests that the host lists and that neither their status nor the index puts here, as far as they are named; `None`
 /// before its first list.
-fn unplaced(facts: &Facts<'_>) -> Option<Vec<GuestId>> {
+fn unplaced(facts: &Facts<'_>) -> Option<Vec<UnplacedGuest>> {
     let list = facts.report()?.guests.as_ref()?;
     let is_here = |id: &GuestId| {
         let guest = facts.world.guest(*id);
@@ -162,8 +162,12 @@ fn unplaced(facts: &Facts<'_>) -> Option<Vec<GuestId>> {
         };
         facts.entry.index.contains_key(id) || guest.is_some_and(is_placed)
     };
-    let strangers = list.guests.keys().copied().filter(|id| !is_here(id));
-    Some(strangers.take(HypervisorStatus::UNPLACED).collect())
+    let strangers = list.guests.iter().filter(|(id, _)| !is_here(id));
+    let named = strangers.take(HypervisorStatus::UNPLACED).map(|(guest, reported)| {
+        let addresses = reported.addresses.iter().copied().collect();
+        UnplacedGuest { guest: *guest, addresses }
+    });
+    Some(named.collect())
 }
 
 /// Another host whose agent is said to listen at the same address.

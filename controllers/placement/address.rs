@@ -294,7 +294,7 @@ fn lowest_free(fleet: Fleet<'_>, guest: GuestId, id: SubnetId, subnet: &Subnet) 
     }
 }
 
-/// A listed guest that has the address, unless it is known to have it in another network.
+/// A guest that has the address by its host's list, or by the last one of a host that was not heard since, unless it is known to have it in another network.
 fn used_by_another(
     fleet: Fleet<'_>,
     guest: GuestId,
@@ -307,7 +307,10 @@ fn used_by_another(
             placement.ip == ip && placement.network.is_some_and(|network| network != subnet.network)
         })
     };
+    let is_unheard = |host| fleet.reports.host(host).is_none_or(|report| report.guests.is_none());
+    let unheard = fleet.world.may_have(ip).filter(|(host, _)| is_unheard(*host));
     let others = fleet.reports.guests_with(ip).iter().copied();
+    let others = others.chain(unheard.map(|(_, guest)| guest));
     others.filter(|other| *other != guest).find(|other| !is_elsewhere(*other))
 }
 

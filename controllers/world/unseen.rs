@@ -5,8 +5,9 @@
 //! so hosts' statuses keep what must not be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use lochness_api::status::HypervisorStatus;
+use lochness_api::status::{HypervisorStatus, UnplacedGuest};
 use lochness_api::{GuestId, HypervisorId};
 
 use super::World;
@@ -20,6 +21,8 @@ pub(super) struct Unseen {
     hosts: BTreeSet<HypervisorId>,
     /// Guests that hosts have listed and that are not placed there.
     guests: BTreeMap<GuestId, BTreeSet<HypervisorId>>,
+    /// The addresses that they had.
+    addresses: BTreeMap<IpAddr, BTreeSet<(HypervisorId, GuestId)>>,
     /// A host is no longer among those that may run anything: who waits for a place may get one.
     is_relieved: bool,
 }
@@ -30,6 +33,11 @@ impl World {
     pub fn may_run(&self, guest: GuestId) -> impl Iterator<Item = HypervisorId> + '_ {
         let named = self.unseen.guests.get(&guest).into_iter().flatten();
         self.unseen.hosts.iter().chain(named).copied()
+    }
+
+    /// Guests that had this address on hosts on which nobody had placed them, by what the hosts' statuses say.
+    pub fn may_have(&self, ip: IpAddr) -> impl Iterator<Item = (HypervisorId, GuestId)> + '_ {
+        self.unseen.addresses.get(&ip).into_iter().flatten().copied()
     }
 
     /// Whether a host was asked that might have run anything, since this was last called.
@@ -44,16 +52,16 @@ impl World {
         status: Option<Stored<HypervisorStatus>>,
     ) {
         let former = self.host(host).and_then(|entry| entry.status.clone());
-        for guest in unplaced(former.as_ref()) {
-            if let Some(hosts) = self.unseen.guests.get_mut(guest) {
-                hosts.remove(&host);
-                if hosts.is_empty() {
-                    self.unseen.guests.remove(guest);
-                }
-            }
+        let Unseen { guests, addresses, .. } = &mut self.unseen;
+        for it in unplaced(former.as_ref()) {
+            forget(guests, &it.guest, &host);
+            it.addresses.iter().for_each(|ip| forget(addresses, ip, &(host, it.guest)));
         }
-        for guest in unplaced(status.as_ref()) {
-            self.unseen.guests.entry(*guest).or_default().insert(host);
+        for it in unplaced(status.as_ref()) {
+            guests.entry(it.guest).or_default().insert(host);
+            for ip in &it.addresses {
+                addresses.entry(*ip).or_default().insert((host, it.guest));
+            }
         }
         self.change_host(host, |entry| entry.status = status);
     }
@@ -94,6 +102,15 @@ impl World {
     }
 }
 
-fn unplaced(status: Option<&Stored<HypervisorStatus>>) -> &[GuestId] {
+fn unplaced(status: Option<&Stored<HypervisorStatus>>) -> &[UnplacedGuest] {
     status.and_then(|status| status.value.as_deref()).map_or(&[], |status| &status.unplaced)
+}
+
+fn forget<K: Ord, V: Ord>(map: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    if let Some(values) = map.get_mut(key) {
+        values.remove(value);
+        if values.is_empty() {
+            map.remove(key);
+        }
+    }
 }

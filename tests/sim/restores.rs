@@ -15,6 +15,8 @@ use crate::checker::{Checker, Kept};
 
 /// A watcher is back after five seconds at most, and then reads for three before it believes that the store went back.
 const NOTICED: Duration = Duration::from_secs(12);
+/// A process that has begun to lead, and that knows no other store, has heard an agent after this.
+const HEARD: Duration = Duration::from_secs(3);
 
 type Found = Vec<(Option<GuestId>, String)>;
 
@@ -31,6 +33,8 @@ struct Went {
     is_accepted: bool,
     /// When the operators that were there before must have noticed.
     noticed: Instant,
+    /// Who leads, and since when.
+    leader: Option<(Option<Vec<u8>>, Instant)>,
     /// Jobs that the store does not know any more; requests for them may still be under way.
     lost: BTreeSet<JobId>,
     /// Who runs with an address that the store does not reserve for it.
@@ -60,6 +64,7 @@ impl Restores {
             to,
             is_accepted: false,
             noticed: Instant::now() + NOTICED,
+            leader: None,
             lost,
             displaced: running.filter(|(guest, ip)| !checker.reserves(*ip, *guest)).collect(),
             strangers: there.iter().copied().filter(|guest| is_unknown(checker, *guest)).collect(),
@@ -114,7 +119,13 @@ impl Restores {
         let number = number.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
         let reached = Order::new(number, checker.revision().unsigned_abs());
         let is_known = known.is_some_and(|known| known > reached);
-        let is_forbidden = is_known && !went.is_accepted && Instant::now() > went.noticed;
+        let led = checker.value(&Key::Leader).map(<[u8]>::to_vec);
+        if went.leader.as_ref().is_none_or(|(leader, _)| *leader != led) {
+            went.leader = Some((led, Instant::now()));
+        }
+        let is_new = went.leader.as_ref().is_some_and(|(_, since)| since.elapsed() < HEARD);
+        let is_forbidden =
+            is_known && !went.is_accepted && !is_new && Instant::now() > went.noticed;
         for event in events {
             let Event::Put(kv) = event else { continue };
             match Prefix::default().parse(&kv.key) {

@@ -10,5 +10,7 @@ mod reason;
 
 pub use condition::{Condition, ConditionStatus, ConditionType, set_condition};
 pub use guest::{GuestStatus, Phase, Placement};
-pub use object::{AcceptedRules, ClusterStatus, HypervisorStatus, ObjectStatus, SubnetStatus};
+pub use object::{
+    AcceptedRules, ClusterStatus, HypervisorStatus, ObjectStatus, SubnetStatus, UnplacedGuest,
+};
 pub use reason::Reason;

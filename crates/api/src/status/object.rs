@@ -1,5 +1,7 @@
 //! Statuses of everything that is not a guest.
 
+use std::net::IpAddr;
+
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -39,9 +41,9 @@ pub struct HypervisorStatus {
     /// Guests that run here and that nobody declared.
     pub undeclared: u32,
     /// Guests that its agent lists and that are not placed here, at most [`UNPLACED`](Self::UNPLACED) of them: while the
-    /// host cannot be asked, none of them is placed anywhere.
+    /// host cannot be asked, none of them is placed anywhere, and nobody gets one of their addresses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unplaced: Vec<GuestId>,
+    pub unplaced: Vec<UnplacedGuest>,
     /// The `operator/incarnation` in which its agent last gave a complete list of its guests. After a store was restored
     /// and accepted, nothing is placed before every host has given one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -49,6 +51,16 @@ pub struct HypervisorStatus {
     /// Sorted by type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+}
+
+/// A guest on a hypervisor on which nobody placed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnplacedGuest {
+    /// The guest.
+    pub guest: GuestId,
+    /// Its addresses, as the agent has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
 }
 
 impl HypervisorStatus {
