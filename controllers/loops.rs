@@ -3,6 +3,7 @@
 //! The view is kept warm whether this process leads or not. A term begins when the view has reached its own election; it
 //! ends with every task of its own, and with everything that it remembered: a new term plans from what is.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -128,8 +129,16 @@ impl Operator {
         let elector = Elector::new(kv, options, &self.metrics);
         let token = tasks.token().clone();
         let (witness, around) = (Witness::default(), tasks.clone());
-        let process =
-            Process { operator: self, world, active, observer, agents, witness, tasks: around };
+        let process = Process {
+            operator: self,
+            world,
+            active,
+            observer,
+            agents,
+            witness,
+            terms: AtomicU64::new(0),
+            tasks: around,
+        };
         let process = Arc::new(process);
         tasks.spawn("elector", async move {
             elector.run(token, move |term| Arc::clone(&process).lead(term)).await;
@@ -165,6 +174,8 @@ struct Process {
     observer: Observer,
     agents: AgentMetrics,
     witness: Witness,
+    /// How many terms of this process there were.
+    terms: AtomicU64,
     /// Around the tasks of every term, so that none outlives the process's own.
     tasks: Tasks,
 }
@@ -261,8 +272,11 @@ impl Process {
     fn context(&self, term: &Term, commits: Commits, incarnation: u64) -> Context {
         let operator = &self.operator;
         let reports = Arc::new(Reports::default());
-        // What was drawn in a former term of this process, ids of jobs above all, is not drawn again.
-        let seed = operator.settings.seed ^ term.revision().unsigned_abs().rotate_left(32);
+        // What was drawn in a former term of this process, ids of jobs above all, is not drawn again: not when the store
+        // went back either, and this term's revision is a former one's.
+        let terms = self.terms.fetch_add(1, Ordering::Relaxed);
+        let revision = term.revision().unsigned_abs();
+        let seed = operator.settings.seed ^ revision.rotate_left(32) ^ terms.rotate_right(8);
         let settings = Arc::new(Settings { seed, ..(*operator.settings).clone() });
         let epoch = lochness_agent::wire::Order::new(
             incarnation,
