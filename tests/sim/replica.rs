@@ -27,6 +27,8 @@ use crate::repeated::Repeated;
 pub(crate) const LONGEST_DOWN: Duration = Duration::from_secs(20);
 /// A process that is stopped goes on within this time: often after its lease.
 const LONGEST_FREEZE: Duration = Duration::from_secs(40);
+/// Then what it had asked for meanwhile is given up and asked for again.
+const AFTERMATH: Duration = Duration::from_secs(20);
 /// As many hosts as may be taken to be at one address.
 const HOSTS: usize = 3;
 const SHORTEST_FREEZE: Duration = Duration::from_millis(500);
@@ -108,8 +110,12 @@ impl Life {
         match self.points.step() {
             Fate::GoesOn if !ends => {}
             Fate::Waits => self.points.wait().await,
-            Fate::IsCut => self.cut_store(LONGEST_FREEZE),
+            Fate::IsCut => {
+                self.course.disturb(LONGEST_FREEZE + AFTERMATH);
+                self.cut_store(LONGEST_FREEZE);
+            }
             Fate::IsFrozen => {
+                self.course.disturb(LONGEST_FREEZE + AFTERMATH);
                 self.freeze(LONGEST_FREEZE, &self.outside);
                 tokio::task::yield_now().await;
             }
