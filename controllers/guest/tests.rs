@@ -491,6 +491,27 @@ fn an_address_is_freed_only_when_the_guest_is_gone_from_its_host() {
 }
 
 #[test]
+fn nothing_is_freed_while_another_host_has_the_guest_or_may_have_it() {
+    let deleted = || {
+        let job = Some(job(JobAction::Delete, JobStatus::Working, 0, 0));
+        let case = Case { phase: "Deleting", document: Value::Null, job, ..Case::default() };
+        Case { outcome: Some(Ok(())), state: None, ..case }
+    };
+    let begun = || Case { document: Value::Null, ..Case::default() };
+    let ready = |plan: &Plan| condition(written(plan), ConditionType::Ready).1;
+    let other = Some(id(11));
+    for (elsewhere, may_be_on, reason) in
+        [(other, None, Reason::AdoptionConflict), (None, other, Reason::HostNotAsked)]
+    {
+        let plan = Case { elsewhere, may_be_on, ..deleted() }.plan();
+        assert_eq!((next(&plan), ready(&plan)), (None, reason));
+        assert!(plan.again_in.is_some());
+        let plan = Case { elsewhere, may_be_on, ..begun() }.plan();
+        assert_eq!((next(&plan), ready(&plan)), (None, reason), "nor does a teardown begin");
+    }
+}
+
+#[test]
 fn an_agent_without_order_keeps_the_address_for_the_quarantine() {
     let deleted = |seconds_ago| {
         let job = Some(job(JobAction::Delete, JobStatus::Done, 0, seconds_ago));

@@ -4,6 +4,7 @@ mod addresses;
 mod claims;
 mod histories;
 mod networks;
+mod unheard;
 
 use std::time::Duration;
 
