@@ -164,7 +164,7 @@ fn unplaced(facts: &Facts<'_>) -> Option<Vec<UnplacedGuest>> {
     };
     let strangers = list.guests.iter().filter(|(id, _)| !is_here(id));
     let named = strangers.take(HypervisorStatus::UNPLACED).map(|(guest, reported)| {
-        let addresses = reported.addresses.iter().copied().collect();
+        let addresses = reported.addresses.clone();
         UnplacedGuest { guest: *guest, addresses }
     });
     Some(named.collect())

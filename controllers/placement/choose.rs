@@ -166,12 +166,95 @@ fn gcd(a: usize, b: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
 
+    use lochness_api::keys::Key;
+    use lochness_api::{HypervisorId, Mac};
     use rand::SeedableRng;
     use rand::rngs::SmallRng;
+    use serde_json::json;
+    use tokio::time::Instant;
 
+    use super::super::claims::Claims;
     use super::*;
+    use crate::reports::Reports;
+    use crate::testing::{Store, answering, id};
+
+    /// A fleet of so many hosts, and guests of chance sizes that are put there one after the other until none fits.
+    struct Filling {
+        store: Store,
+        reports: Reports,
+        sizes: SmallRng,
+        placed: u128,
+    }
+
+    impl Filling {
+        fn new(hosts: u128) -> Self {
+            let mut store = Store::basics();
+            let hosts: Vec<_> = (1..=hosts).map(|number| store.host(1_000 + number, 32)).collect();
+            let reports = answering(&hosts);
+            Self { store, reports, sizes: SmallRng::seed_from_u64(5), placed: 0 }
+        }
+
+        /// Puts guests where `choose` says until it refuses one of the smallest; how many had a place.
+        fn fill(
+            mut self,
+            mut choose: impl FnMut(Fleet<'_>, &Need<'_>) -> Option<HypervisorId>,
+        ) -> u128 {
+            loop {
+                let memory = self.sizes.random_range(1..=8);
+                let subnets = [id(2)];
+                let need = |memory| Need {
+                    guest: id(7),
+                    resources: Resources { memory, disk: 0, cpu: 0 },
+                    pinned: None,
+                    labels: BTreeMap::new(),
+                    set: None,
+                    fwgroup: None,
+                    subnets: &subnets,
+                };
+                let (host, memory) = {
+                    let reports = self.reports.read();
+                    let claims = Claims::default();
+                    let fleet = Fleet {
+                        world: &self.store.world,
+                        reports: &reports,
+                        claims: &claims,
+                        now: Instant::now(),
+                        reachable_window: Duration::from_secs(30),
+                    };
+                    let here = choose(fleet, &need(memory)).map(|host| (host, memory));
+                    let here = here.or_else(|| choose(fleet, &need(1)).map(|host| (host, 1)));
+                    let Some(here) = here else { return self.placed };
+                    here
+                };
+                self.placed += 1;
+                let ip = Ipv4Addr::from_bits(0x0a00_0000 + u32::try_from(self.placed).unwrap());
+                let status = json!({ "phase": "Running", "placement": {
+                    "hypervisor": host, "subnet": id::<()>(2), "ip": ip, "cidr": "10.0.0.0/8",
+                    "mac": Mac::of_guest(id(self.placed)), "bridge": "br0",
+                    "resources": { "memory": memory, "disk": 0, "cpu": 0 } } });
+                self.store.put(&Key::GuestStatus(id(10_000 + self.placed)), &status);
+            }
+        }
+    }
+
+    #[test]
+    fn a_fleet_that_is_drawn_from_takes_as_many_guests_as_one_that_is_looked_at_whole() {
+        let whole = Filling::new(200).fill(|fleet, need| {
+            let hosts = fleet.world.hosts().iter();
+            let fitting = hosts.filter_map(|host| fleet.admit(host, need).ok());
+            fitting.max_by_key(score).map(|candidate| candidate.host.id)
+        });
+        let mut random = SmallRng::seed_from_u64(11);
+        let drawn = Filling::new(200).fill(|fleet, need| {
+            choose(fleet, need, &mut random).ok().map(|candidate| candidate.host.id)
+        });
+        assert!(whole > 1_000, "{whole}");
+        assert!(drawn * 100 >= whole * 97, "{drawn} of {whole}");
+    }
 
     #[test]
     fn the_random_order_visits_every_position_once() {

@@ -34,11 +34,13 @@ use tokio::time::Instant;
 use tracing::info;
 
 use self::adopt::Adoption;
-use self::claims::{Claim, ClaimGuard, Planner};
+use self::claims::{Claim, ClaimGuard, Claims, Planner};
 use self::filter::Fleet;
 use self::plan::{Decision, plan};
 use crate::context::Context;
 use crate::pace::{Pace, Turn};
+use crate::reports::Inner;
+use crate::settings::Settings;
 use crate::wake::wake_pending;
 use crate::world::{GuestEntry, World};
 
@@ -274,6 +276,28 @@ impl Reconciler for PlacementReconciler {
 
     async fn reconcile(&self, id: &GuestId) -> Result<Outcome, ReconcileError> {
         self.carry_out(*id, self.step(*id)).await
+    }
+}
+
+/// Where the loop would place a guest that waits for a place, if no commit were open: for benchmarks of the decision.
+///
+/// # Errors
+/// Why it would not, in words.
+pub fn foresee(
+    world: &World,
+    reports: &Inner,
+    guest: GuestId,
+    random: &mut impl Rng,
+) -> Result<Placement, String> {
+    let claims = Claims::default();
+    let (now, reachable_window) = (Instant::now(), Settings::default().reachable_window);
+    let fleet = Fleet { world, reports, claims: &claims, now, reachable_window };
+    match plan(fleet, guest, None, random) {
+        Decision::Place(placement) => Ok(*placement),
+        Decision::Adopt(adoption) => Ok(adoption.placement),
+        Decision::Refuse(refusal) => Err(refusal.message()),
+        Decision::Leave | Decision::Forget => Err("it does not wait for a place".to_owned()),
+        Decision::Later => Err("another commit decides".to_owned()),
     }
 }
 
