@@ -10,7 +10,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 BUILD := $(CARGO) build --workspace --bins --tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup programs build demo demo-check test sim sim-full soak bench bench-full bench-micro check fmt clippy doc deny rules
+.PHONY: help setup programs build demo demo-check test sim sim-full soak bench bench-full bench-check bench-micro check fmt clippy doc deny rules
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' \
@@ -59,6 +59,11 @@ bench: programs ## Measure against the etcd underneath, in the same run (about t
 bench-full: programs ## The same with the largest fleets (an hour)
 	@$(CARGO) build --release --workspace --bins
 	@$(TARGET_DIR)/release/lochness-bench --size full --json target/bench/full.json
+
+bench-check: programs ## Is it as fast as it was? A short run against crates/bench/guard.json
+	@$(CARGO) build --release --workspace --bins
+	@$(TARGET_DIR)/release/lochness-bench --size tiny --only placement,life,latency,cache,idle \
+		--json target/bench/check.json --check crates/bench/guard.json
 
 bench-micro: ## Measure single steps: a decision, a document, a ruleset, a queue (two minutes)
 	@$(CARGO) bench -p lochness-controllers --bench micro

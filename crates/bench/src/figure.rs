@@ -1,6 +1,8 @@
 //! One figure of the report: its rounds, their median and range, and what it is held against.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 /// What was measured, round for round.
 #[derive(Debug, Clone, Serialize)]
@@ -20,7 +22,7 @@ pub(crate) struct Figure {
 }
 
 /// What a figure should be.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bound {
     /// As much or more.
@@ -44,7 +46,26 @@ pub(crate) enum Verdict {
 }
 
 /// Above this share of stolen time there is no verdict.
-const STOLEN_LIMIT: f64 = 0.10;
+pub(crate) const STOLEN_LIMIT: f64 = 0.10;
+
+impl Bound {
+    /// Whether the value is within it.
+    pub(crate) fn is_kept(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => value >= least,
+            Self::AtMost(most) => value <= most,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(least) => write!(f, "≥ {least}"),
+            Self::AtMost(most) => write!(f, "≤ {most}"),
+        }
+    }
+}
 
 impl Figure {
     /// A figure without a bound.
@@ -84,8 +105,7 @@ impl Figure {
         match self.bound {
             None => Verdict::Told,
             Some(_) if self.stolen > STOLEN_LIMIT => Verdict::Disturbed,
-            Some(Bound::AtLeast(least)) if self.median() >= least => Verdict::Met,
-            Some(Bound::AtMost(most)) if self.median() <= most => Verdict::Met,
+            Some(bound) if bound.is_kept(self.median()) => Verdict::Met,
             Some(_) => Verdict::Missed,
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! Machines are shared and noisy, so a figure is a ratio: reference and ours take turns, several rounds, and the report
 //! has median and range. A round in which neighbours took more than a tenth of the processors is told, and has no
-//! verdict. Nothing here asserts.
+//! verdict. Nothing here asserts, but with `--check`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,6 +13,7 @@
 mod ceiling;
 mod documents;
 mod figure;
+mod guard;
 mod machine;
 mod near;
 mod report;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::figure::Figure;
+use crate::guard::Guard;
 use crate::report::Report;
 
 /// Measures Loch Ness against the etcd under it.
@@ -43,6 +45,9 @@ struct Arguments {
     /// Where the report goes as JSON.
     #[arg(long, value_name = "FILE", default_value = "target/bench/report.json")]
     json: PathBuf,
+    /// Ends with an error when a figure is worse than this file says.
+    #[arg(long, value_name = "FILE")]
+    check: Option<PathBuf>,
     /// Where `lochness-operator` and `lochness-agent` lie; beside this program by default.
     #[arg(long, value_name = "DIRECTORY")]
     programs: Option<PathBuf>,
@@ -92,6 +97,7 @@ fn main() -> anyhow::Result<()> {
         let own = std::env::current_exe()?;
         own.parent().map(PathBuf::from).unwrap_or_default()
     };
+    let guard = arguments.check.as_deref().map(Guard::read).transpose()?;
     let scale = scenario::Scale { size: arguments.size, rounds: arguments.rounds, programs };
     let wanted = if arguments.only.is_empty() {
         Scenario::value_variants().to_vec()
@@ -122,5 +128,5 @@ fn main() -> anyhow::Result<()> {
     }
     println!("{report}");
     println!("also as {}", arguments.json.display());
-    Ok(())
+    guard.map_or(Ok(()), |guard| guard.check(&report))
 }

@@ -8,7 +8,7 @@ use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
 use crate::Size;
-use crate::figure::{Bound, Figure, Verdict};
+use crate::figure::{Figure, Verdict};
 
 /// All figures of a run.
 #[derive(Debug, Serialize)]
@@ -43,6 +43,12 @@ impl Report {
         }
     }
 
+    /// The median of a figure, and how much neighbours took.
+    pub(crate) fn median(&self, name: &str) -> Option<(f64, f64)> {
+        let line = self.figures.iter().find(|line| line.figure.name == name)?;
+        Some((line.median, line.figure.stolen))
+    }
+
     pub(crate) fn write(&self, file: &Path) -> anyhow::Result<()> {
         if let Some(directory) = file.parent() {
             std::fs::create_dir_all(directory)
@@ -65,11 +71,7 @@ impl fmt::Display for Report {
                 name.clone(),
                 format!("{} {unit}", number(line.median)),
                 format!("{}–{}", number(line.low), number(line.high)),
-                match bound {
-                    None => String::new(),
-                    Some(Bound::AtLeast(least)) => format!("≥ {}", number(*least)),
-                    Some(Bound::AtMost(most)) => format!("≤ {}", number(*most)),
-                },
+                bound.map(|bound| bound.to_string()).unwrap_or_default(),
                 match line.verdict {
                     Verdict::Met => "met",
                     Verdict::Missed => "MISSED",
