@@ -6,7 +6,7 @@
 //! in again, unchanged: as it compares a revision that it changes, it happens at most once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use lochness_kv::{Kv, KvError};
@@ -46,7 +46,13 @@ impl Commits {
     ) -> (Self, CommitLoop) {
         let newest = Arc::new(AtomicI64::new(0));
         let (highest, position) = (Arc::clone(&newest), world.position());
+        let (cell, life) = (Arc::clone(&world), AtomicU64::new(world.life()));
         let lag = Arc::new(move || {
+            // Another store, or an earlier life of this one, counts from elsewhere.
+            let now = cell.life();
+            if life.swap(now, Ordering::Relaxed) != now {
+                highest.store(0, Ordering::Relaxed);
+            }
             let behind = highest.load(Ordering::Relaxed) - position.borrow().revision;
             u64::try_from(behind).unwrap_or(0)
         });

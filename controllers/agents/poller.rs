@@ -47,6 +47,8 @@ const LONGEST_REST: Duration = Duration::from_millis(100);
 /// A list that waits for a change is given up only if it does not end by itself so soon: the change that makes somebody
 /// want a newer one often ends it.
 const REFRESH_GRACE: Duration = Duration::from_millis(50);
+/// What an original's images were so long ago is read again.
+const ORIGINAL_IMAGES_AGE: Duration = Duration::from_secs(60);
 /// Waits are sent in whole seconds.
 const SHORTEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -181,10 +183,10 @@ impl Poller {
     }
 
     /// Images and firewall, until each was read once. An original does not say when its host has lost what it had: its
-    /// images are read again when guests have vanished, and once in a rescan. That the storage of a host fails does not end the conversation.
+    /// images are read again when guests have vanished, and once in a while. That the storage of a host fails does not end the conversation.
     async fn read_rest(&mut self, session: &mut Session) -> Result<(), End> {
         let is_old = session.images_read.is_none_or(|read| {
-            session.protocol == Protocol::Original && read.elapsed() >= self.context.settings.rescan
+            session.protocol == Protocol::Original && read.elapsed() >= ORIGINAL_IMAGES_AGE
         });
         if is_old && let Some(list) = answered("images", self.agent.probe_images().await)? {
             session.images_read = Some(Instant::now());

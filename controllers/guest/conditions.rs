@@ -7,7 +7,7 @@ use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{
     Condition, ConditionStatus, ConditionType, GuestStatus, Reason, set_condition,
 };
-use lochness_api::{HypervisorId, Invalid};
+use lochness_api::{GuestId, HypervisorId, Invalid};
 
 use crate::firewall::rules::ClosedGroup;
 use crate::job::plan::Waiting;
@@ -68,6 +68,15 @@ impl<'a> Conditions<'a> {
     pub(super) fn other_address(&mut self, there: IpAddr, here: IpAddr) {
         let message = format!(
             "its hypervisor has it with address {there}, and {here} is reserved for it: nothing is done until it is deleted there, or this status is put right"
+        );
+        self.not_ready(Reason::AdoptionConflict, message);
+        self.remove(ConditionType::Progressing);
+    }
+
+    /// Another guest has its address, as after a store that went back to before that one got it.
+    pub(super) fn address_used(&mut self, other: GuestId, ip: IpAddr) {
+        let message = format!(
+            "a hypervisor has guest {other} with its address {ip}: it is not let run until that one is deleted there, or has another address"
         );
         self.not_ready(Reason::AdoptionConflict, message);
         self.remove(ConditionType::Progressing);

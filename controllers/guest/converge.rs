@@ -71,7 +71,10 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
             power
         }
     };
-    Conditions::of(&mut status, input.now).created(Ok(()));
+    // The record of a create that failed is no guest, and must not be taken for one when its job is forgotten.
+    if clarified(power, last, input.status) != Power::Unclear {
+        Conditions::of(&mut status, input.now).created(Ok(()));
+    }
     let Some(document) = input.entry.understood() else {
         // Never understood since this process started, so nobody knows what is wanted: what runs keeps running.
         status.phase = phase_of(power, status.phase);
@@ -277,6 +280,12 @@ fn start(
         conditions.not_ready(Reason::Paused, format!("{who} is paused: no {action} is sent"));
         status.phase = phase_while_waiting(action, status.phase);
         return Plan::write(status);
+    }
+    let runs_then = matches!(action, JobAction::Create | JobAction::Start | JobAction::Resume);
+    if let Some(other) = input.address_used_by.filter(|_| runs_then) {
+        conditions.address_used(other, input.placement.ip);
+        status.phase = phase_while_waiting(action, status.phase);
+        return Plan::write(status).again_in(UNASKED_RETRY);
     }
     let attempt = attempt(input, last, action);
     let wait = wait_before(input, last, attempt);

@@ -40,7 +40,7 @@ use crate::cluster::budget::{self, DeletionBudget};
 use crate::context::{Context, Hold};
 use crate::firewall::rules::closed_group;
 use crate::job::plan::gate;
-use crate::knowledge::may_run_on;
+use crate::knowledge::{address_used_by, may_run_on};
 use crate::pace::{Pace, Turn};
 use crate::placement::random_job_id;
 use crate::reports::{Contact, HostReport, Inner};
@@ -106,6 +106,7 @@ impl GuestReconciler {
             sight: self.sight(&world, report, id, placement),
             elsewhere: elsewhere(&world, &reports, id, placement),
             may_be_on: may_run_on(&world, &reports, id),
+            address_used_by: address_used_by(&world, &reports, id, placement),
             sight_is_fresh: asked_at.is_some_and(|at| self.context.outcomes.is_fresh(id, at)),
             agent: AgentAbilities::of(report),
             teardown: self.teardown_permit(&world, entry),

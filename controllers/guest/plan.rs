@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_agent::wire::{CAPABILITY_SUSPEND, Power};
-use lochness_api::HypervisorId;
+use lochness_api::{GuestId, HypervisorId};
 use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Placement, Reason};
@@ -63,6 +63,8 @@ pub(super) struct Input<'a> {
     pub(super) elsewhere: Option<HypervisorId>,
     /// A host that may have it without the store knowing it, and that was not heard since.
     pub(super) may_be_on: Option<HypervisorId>,
+    /// Another guest that a host has with this one's address.
+    pub(super) address_used_by: Option<GuestId>,
     /// Whether the list behind `sight` was asked for after the newest job ended: only then it may start another.
     pub(super) sight_is_fresh: bool,
     /// Whether the agent refuses what is old; whether it can suspend and resume.

@@ -39,6 +39,7 @@ struct Case {
     host_silent: bool,
     elsewhere: Option<HypervisorId>,
     may_be_on: Option<HypervisorId>,
+    address_used_by: Option<GuestId>,
     address: Option<IpAddr>,
     fresh: bool,
     order: bool,
@@ -67,6 +68,7 @@ impl Default for Case {
             host_silent: false,
             elsewhere: None,
             may_be_on: None,
+            address_used_by: None,
             address: None,
             fresh: true,
             order: true,
@@ -128,6 +130,7 @@ impl Case {
             },
             elsewhere: self.elsewhere,
             may_be_on: self.may_be_on,
+            address_used_by: self.address_used_by,
             sight_is_fresh: self.fresh,
             agent: AgentAbilities { order: self.order, suspend: true },
             teardown: self.teardown,
@@ -216,6 +219,11 @@ fn a_guest_that_another_host_lists_is_not_made_a_second_time() {
     assert_eq!(next(&plan), None, "nor with an address that is not reserved for it");
     let (ready, reason, _) = condition(written(&plan), ConditionType::Ready);
     assert_eq!((ready, reason), (ConditionStatus::False, Reason::AdoptionConflict));
+    for case in [absent(), stopped()] {
+        let plan = Case { address_used_by: Some(id(77)), ..case }.plan();
+        assert_eq!(next(&plan), None, "nor while another guest has its address");
+        assert!(plan.again_in.is_some());
+    }
     let plan = Case { elsewhere: Some(id(11)), ..absent() }.plan();
     assert_eq!(next(&plan), None);
     let status = written(&plan);

@@ -1,8 +1,8 @@
 //! The one place where the world is written and from where it is read.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use lochness_api::status::Reason;
@@ -56,6 +56,7 @@ pub struct WorldCell {
     /// How the stream stands, whatever is thought of the store.
     link: Mutex<Connection>,
     suspicion: AtomicU8,
+    lives: AtomicU64,
 }
 
 /// Who waits for which revision. Each is woken once, when that is shown, and in a fixed order: hundreds of commits are
@@ -143,7 +144,8 @@ impl WorldCell {
         let doubt = Mutex::new(Doubt::None);
         let (awaited, link) = (Mutex::default(), Mutex::new(Connection::Starting));
         let (world, suspicion) = (RwLock::new(world), AtomicU8::new(TRUSTED));
-        Arc::new(Self { world, position, awaited, server, doubt, link, suspicion })
+        let lives = AtomicU64::new(0);
+        Arc::new(Self { world, position, awaited, server, doubt, link, suspicion, lives })
     }
 
     /// What the store's servers last said of themselves.
@@ -252,7 +254,12 @@ impl WorldCell {
         }
     }
 
-    /// Waits until the world shows `revision` or a later one.
+    /// Counts the stores that were seen: another one may never come to a revision of the former.
+    pub fn life(&self) -> u64 {
+        self.lives.load(Acquire)
+    }
+
+    /// Waits until the world shows `revision` or a later one, or another store.
     pub async fn wait_for(&self, revision: i64) {
         let (shown, waiting) = {
             let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
@@ -360,8 +367,9 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
         drop(former);
         self.changes.push(Change::Everything);
         let word = self.cell.read().config().accept_store.clone();
-        {
+        let is_another = {
             let mut doubt = self.cell.doubt.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_another = matches!(*doubt, Doubt::Unread(_));
             if let Doubt::Unread(former) = *doubt {
                 let begun_anew = former.is_some() && self.cell.read().incarnation() > former;
                 *doubt = if begun_anew { Doubt::None } else { Doubt::Unaccepted(word) };
@@ -372,9 +380,14 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
                     self.cell.believe();
                 }
             }
-        }
+            is_another
+        };
         self.hear_acceptance();
         self.publish(header.revision);
+        if is_another {
+            self.cell.lives.fetch_add(1, AcqRel);
+            self.cell.wake_up_to(i64::MAX);
+        }
     }
 
     fn apply(&mut self, events: Vec<Event>, revision: i64) {
@@ -456,6 +469,20 @@ mod tests {
             matches!(found("71", other), Connection::Replaced(_)),
             "another's numbers say nothing"
         );
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_revision_of_a_store_that_is_no_more() {
+        let cell = WorldCell::new(World::new(Prefix::default()));
+        let mut sink = WorldSink::new(Arc::clone(&cell), |_: &World, _: &[Change]| {});
+        list(&mut sink, vec![], Header { cluster_id: 1, revision: 9 });
+        let waiting = cell.wait_for(12);
+        let mut waiting = std::pin::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        sink.store_changed(StoreChange::RolledBack { seen: 9, now: 5 });
+        list(&mut sink, vec![], Header { cluster_id: 1, revision: 5 });
+        assert!(futures::poll!(&mut waiting).is_ready());
+        assert_eq!(cell.life(), 1);
     }
 
     #[test]

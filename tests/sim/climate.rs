@@ -115,8 +115,13 @@ impl Weather {
     fn write_address(&self, machine: &Arc<Machine>, authority: &str) {
         let shop = Arc::clone(&self.replicas[0].shop);
         let (key, value) = document(machine, authority);
+        let right = document(machine, &machine.authority()).1;
         self.tasks.spawn("edit", async move {
             put(&shop, &key, &value).await;
+            // It may have been under way for long, and the last of all wishes.
+            if !shop.course.is_stormy() {
+                put(&shop, &key, &right).await;
+            }
         });
     }
 

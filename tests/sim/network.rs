@@ -243,8 +243,12 @@ impl Wire {
             }
             Fate::Late(delay) => answer(network.deliver(request, delay)).await,
             Fate::Twice(delay) => {
-                let _second = network.deliver(request.clone(), delay);
-                answer(network.deliver(request, usual)).await
+                let first = answer(network.deliver(request.clone(), usual)).await;
+                // What was never taken is not carried twice.
+                if !matches!(first, Err(TransportError::NotSent(_))) {
+                    let _second = network.deliver(request, delay);
+                }
+                first
             }
             Fate::Slow(delay) => {
                 let answer = answer(network.deliver(request, usual)).await;
