@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_agent::wire::{CAPABILITY_SUSPEND, Power};
-use lochness_api::{GuestId, HypervisorId};
 use lochness_api::document::Guest;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::status::{ConditionStatus, ConditionType, GuestStatus, Phase, Placement, Reason};
+use lochness_api::{GuestId, HypervisorId};
 use lochness_mutant::Mutant;
 
 use super::conditions::Conditions;
