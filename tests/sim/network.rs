@@ -243,10 +243,11 @@ impl Wire {
             }
             Fate::Late(delay) => answer(network.deliver(request, delay)).await,
             Fate::Twice(delay) => {
+                let sent = Instant::now();
                 let first = answer(network.deliver(request.clone(), usual)).await;
                 // What was never taken is not carried twice.
                 if !matches!(first, Err(TransportError::NotSent(_))) {
-                    let _second = network.deliver(request, delay);
+                    let _second = network.deliver(request, delay.saturating_sub(sent.elapsed()));
                 }
                 first
             }
