@@ -1,5 +1,6 @@
 //! What a host's status says. Pure: the time comes in.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use crate::agents::target;
 use crate::firewall::plan::{is_wanted, keeps_groups, newest_placement};
 use crate::reports::{Contact, HostReport, Inner, Protocol};
 use crate::statuses::Conditions;
-use crate::world::{GuestEntry, HostEntry, World};
+use crate::world::{HostEntry, World};
 
 /// How many names a message lists before it only counts.
 const NAMED: usize = 3;
@@ -151,18 +152,19 @@ pub(crate) fn undeclared(
     list.guests.keys().copied().filter(|id| !is_known(id)).collect()
 }
 
-/// Guests that the host lists and that neither their status nor the index puts here, as far as they are named; `None`
-/// before its first list.
+/// Guests that the host lists and that neither their status nor the index puts here, or that have another address here than
+/// is reserved for them, as far as they are named; `None` before its first list.
 fn unplaced(facts: &Facts<'_>) -> Option<Vec<UnplacedGuest>> {
     let list = facts.report()?.guests.as_ref()?;
-    let is_here = |id: &GuestId| {
-        let guest = facts.world.guest(*id);
-        let is_placed = |guest: &GuestEntry| {
-            guest.placement().is_some_and(|placement| placement.hypervisor == facts.entry.id)
-        };
-        facts.entry.index.contains_key(id) || guest.is_some_and(is_placed)
+    let entry = facts.entry;
+    let is_here = |id: &GuestId, addresses: &[IpAddr]| {
+        if !entry.placed.contains(id) {
+            return entry.index.contains_key(id);
+        }
+        let placement = facts.world.placement_of(*id);
+        addresses.is_empty() || placement.is_none_or(|it| addresses.contains(&it.ip))
     };
-    let strangers = list.guests.iter().filter(|(id, _)| !is_here(id));
+    let strangers = list.guests.iter().filter(|(id, guest)| !is_here(id, &guest.addresses));
     let named = strangers.take(HypervisorStatus::UNPLACED).map(|(guest, reported)| {
         let addresses = reported.addresses.clone();
         UnplacedGuest { guest: *guest, addresses }

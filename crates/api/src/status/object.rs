@@ -40,7 +40,7 @@ pub struct HypervisorStatus {
     pub guests: u32,
     /// Guests that run here and that nobody declared.
     pub undeclared: u32,
-    /// Guests that its agent lists and that are not placed here, at most [`UNPLACED`](Self::UNPLACED) of them: while the
+    /// Guests that its agent lists and that are not placed here, or not with the address that they have here, at most [`UNPLACED`](Self::UNPLACED) of them: while the
     /// host cannot be asked, none of them is placed anywhere, and nobody gets one of their addresses.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unplaced: Vec<UnplacedGuest>,
