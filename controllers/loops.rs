@@ -233,7 +233,7 @@ impl Process {
         let placement = Arc::new(PlacementReconciler::new(context.clone()));
         self.spawn("placement", placement, &context.queues.placement, 512, tasks);
         info!("placement begins");
-        rollback::accepted(&self.world).await;
+        rollback::accepted(&self.world, incarnation).await;
     }
 
     /// Runs a task that has no end of its own for as long as the term lasts.

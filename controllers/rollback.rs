@@ -129,12 +129,17 @@ pub(crate) fn compare_with_hosts(context: &Context) -> Comparison {
     Comparison::Decided
 }
 
-/// Waits until somebody has accepted the store and it needs a new incarnation, which is the next term's first work.
-pub(crate) async fn accepted(world: &WorldCell) {
+/// Waits until somebody has accepted the store and it needs a new incarnation, which is the next term's first work; or until
+/// it shows a higher one than the term has begun with, on a view from before the store went back.
+pub(crate) async fn accepted(world: &WorldCell, incarnation: u64) {
     let mut position = world.position();
     loop {
         position.borrow_and_update();
-        if world.read().wants_new_incarnation() {
+        let (is_wanted, now) = {
+            let world = world.read();
+            (world.wants_new_incarnation(), world.incarnation())
+        };
+        if is_wanted || now.is_some_and(|now| now > incarnation) {
             info!("the store was accepted: beginning anew with higher numbers");
             return;
         }
