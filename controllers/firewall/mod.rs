@@ -124,7 +124,8 @@ impl FirewallReconciler {
             return None;
         }
         let newest = context.order(plan::newest_placement(entry));
-        if report.firewall.is_none() && newest.revision == 0 {
+        let unanswered = self.unsure().get(&host).copied();
+        if report.firewall.is_none() && newest.revision == 0 && unanswered.is_none() {
             return None;
         }
         let ruleset = compile(&input::input(&world, entry));
@@ -132,7 +133,6 @@ impl FirewallReconciler {
         if before.as_ref().is_some_and(|report| report.hash == ruleset.content.hash) {
             self.note(host, &ruleset.content);
         }
-        let unanswered = self.unsure().get(&host).copied();
         if !plan::must_send(before.as_ref(), &ruleset.content.hash, newest, unanswered) {
             return None;
         }

@@ -37,7 +37,7 @@ fn placement_revision(entry: &HostEntry, guest: GuestId) -> i64 {
 
 /// Whether a ruleset must be sent: the one in force is another, or is older than the newest placement, or than
 /// `unanswered`, the newest of which nobody knows whether it will still arrive. Such a one is refused only below a newer
-/// one, even if what is in force is what is wanted.
+/// one, even if what is in force is what is wanted, and even if nothing is and nobody needs anything there any more.
 pub(super) fn must_send(
     report: Option<&FirewallReport>,
     hash: &str,
@@ -45,7 +45,7 @@ pub(super) fn must_send(
     unanswered: Option<Order>,
 ) -> bool {
     match report {
-        None => newest.revision > 0,
+        None => newest.revision > 0 || unanswered.is_some(),
         Some(in_force) => {
             in_force.error.is_some()
                 || in_force.hash != hash
@@ -120,6 +120,8 @@ mod tests {
     fn a_host_that_never_had_a_ruleset_needs_one_with_its_first_guest() {
         assert!(!must_send(None, "a", Order::new(1, 0), None));
         assert!(must_send(None, "a", Order::new(1, 5), None));
+        let late = Some(Order::new(1, 4));
+        assert!(must_send(None, "a", Order::new(1, 0), late), "one for its last may yet arrive");
     }
 
     #[test]
