@@ -10,7 +10,7 @@ use lochness_mutant::Mutant;
 
 use super::conditions::{Conditions, reason_of};
 use super::plan::{Closing, Input, NextJob, Plan, Sight, answered};
-use super::power::clarified;
+use super::power::{clarified, is_made_anew};
 use super::stopping::{ASKED_TO_SHUT_DOWN, Stop, is_stop, phase_after_stop, stop};
 
 /// How soon to look again when the newest list is older than the end of the newest job.
@@ -19,6 +19,8 @@ const STALE_LIST_RETRY: Duration = Duration::from_millis(100);
 const UNASKED_RETRY: Duration = Duration::from_secs(1);
 /// A reboot that fails is tried so often in all: it is a wish for once, not a state.
 const REBOOT_ATTEMPTS: u32 = 5;
+/// What is said of a guest whose agent knows it as no more than a record, and knew more before.
+const MADE_ANEW: &str = "its record was made anew, by a request that came late or twice: its agent does not say that it runs";
 
 /// What the guest is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +40,7 @@ enum Want {
 /// Plans for a guest without a job under way. `last` is the job that ended last.
 pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
     let mut status = answered(input);
-    let power = match input.sight {
+    let (power, word) = match input.sight {
         // What was said of it stands.
         Sight::Unasked => return Plan::write(status),
         Sight::HostSilent | Sight::Unreachable => return out_of_sight(input, status),
@@ -68,19 +70,23 @@ pub(super) fn converge(input: &Input<'_>, last: Option<&Job>) -> Plan {
                 Conditions::of(&mut status, input.now).other_address(address, input.placement.ip);
                 return Plan::write(status);
             }
-            power
+            (power, word)
         }
     };
+    let clear = clarified(input, power, word, last);
     // The record of a create that failed is no guest, and must not be taken for one when its job is forgotten.
-    if clarified(power, last, input.status) != Power::Unclear {
+    if clear != Power::Unclear {
         Conditions::of(&mut status, input.now).created(Ok(()));
+    } else if is_made_anew(input, word) {
+        let failed = (Reason::CreateFailed, MADE_ANEW.to_owned());
+        Conditions::of(&mut status, input.now).created(Err(failed));
     }
     let Some(document) = input.entry.understood() else {
         // Never understood since this process started, so nobody knows what is wanted: what runs keeps running.
         status.phase = phase_of(power, status.phase);
         return Plan::write(status);
     };
-    match want(input, document, power, last) {
+    match want(input, document, clear, last) {
         Want::Nothing(phase, reason) => {
             status.phase = phase;
             if phase == Phase::Stopped {
@@ -188,7 +194,6 @@ fn converged_reason(phase: Phase, wanted: Option<DesiredState>) -> Option<Reason
 }
 
 fn want(input: &Input<'_>, document: &Guest, power: Power, last: Option<&Job>) -> Want {
-    let power = clarified(power, last, input.status);
     match (document.state, power) {
         (DesiredState::Running, Power::Up) if reboot_due(input, document, last) => {
             Want::Job(JobAction::Reboot)
@@ -290,15 +295,15 @@ fn start(
     let attempt = attempt(input, last, action);
     let wait = wait_before(input, last, attempt);
     if wait > Duration::ZERO {
-        let reason = ended_badly(last, action);
-        let message = why(last, action);
+        let reason = ended_badly(input, last, action);
+        let message = why(input, last, action);
         conditions.not_ready(reason, message);
         conditions
             .stuck(Reason::BackingOff, format!("attempt {} of {action} follows", attempt + 1));
         status.phase = phase_while_waiting(action, status.phase);
         return Plan::write(status).again_in(wait);
     }
-    let message = what_attempt(attempt, last, action);
+    let message = what_attempt(input, attempt, last, action);
     conditions.not_ready(reason_of(action), message.clone());
     conditions.remove(ConditionType::Progressing);
     if action == JobAction::Create {
@@ -324,10 +329,10 @@ fn create_failed(last: Option<&Job>) -> bool {
 }
 
 /// Which attempt it is, and what became of the one before: said for as long as the attempt takes.
-fn what_attempt(attempt: u32, last: Option<&Job>, action: JobAction) -> String {
+fn what_attempt(input: &Input<'_>, attempt: u32, last: Option<&Job>, action: JobAction) -> String {
     match attempt {
         0 => String::new(),
-        attempt => format!("attempt {}: {}", attempt + 1, why(last, action)),
+        attempt => format!("attempt {}: {}", attempt + 1, why(input, last, action)),
     }
 }
 
@@ -364,20 +369,30 @@ pub(super) fn wait_before(input: &Input<'_>, last: Option<&Job>, attempt: u32) -
     whole.saturating_sub(by_clock.max(input.ended_for))
 }
 
-fn ended_badly(last: Option<&Job>, action: JobAction) -> Reason {
+fn ended_badly(input: &Input<'_>, last: Option<&Job>, action: JobAction) -> Reason {
     match last.map(|job| job.status) {
         Some(JobStatus::Error) if action == JobAction::Create => Reason::CreateFailed,
         Some(JobStatus::Error) => Reason::JobFailed,
         Some(_) | None if is_stop(action) => reason_of(action),
-        Some(_) | None if action == JobAction::Create => Reason::Vanished,
+        Some(_) | None if action == JobAction::Create => match input.sight {
+            Sight::Listed { .. } => Reason::CreateFailed,
+            Sight::Absent | Sight::HostSilent | Sight::Unasked | Sight::Unreachable => {
+                Reason::Vanished
+            }
+        },
         Some(_) | None => Reason::Crashed,
     }
 }
 
-fn why(last: Option<&Job>, action: JobAction) -> String {
+fn why(input: &Input<'_>, last: Option<&Job>, action: JobAction) -> String {
     match last {
         Some(Job { status: JobStatus::Error, action, error, .. }) => {
             format!("{action} failed: {}", error.as_deref().unwrap_or("its agent did not say why"))
+        }
+        Some(_) | None
+            if action == JobAction::Create && matches!(input.sight, Sight::Listed { .. }) =>
+        {
+            MADE_ANEW.to_owned()
         }
         Some(_) | None if action == JobAction::Create => {
             "its hypervisor does not have it any more".to_owned()

@@ -108,7 +108,7 @@ impl GuestReconciler {
             may_be_on: may_run_on(&world, &reports, id),
             address_used_by: address_used_by(&world, &reports, id, placement),
             sight_is_fresh: asked_at.is_some_and(|at| self.context.outcomes.is_fresh(id, at)),
-            agent: AgentAbilities::of(report),
+            agent: AgentAbilities::of(report, id),
             teardown: self.teardown_permit(&world, entry),
             paused: who_paused(&world, entry, placement, hold.as_ref()),
             closed_group: placement.fwgroup.and_then(|group| closed_group(&world, group)),

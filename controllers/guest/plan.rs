@@ -67,7 +67,7 @@ pub(super) struct Input<'a> {
     pub(super) address_used_by: Option<GuestId>,
     /// Whether the list behind `sight` was asked for after the newest job ended: only then it may start another.
     pub(super) sight_is_fresh: bool,
-    /// Whether the agent refuses what is old; whether it can suspend and resume.
+    /// Whether the agent refuses what is old; whether it can suspend and resume; whether it says what guests do.
     pub(super) agent: AgentAbilities,
     /// Whether a teardown may begin now.
     pub(super) teardown: TeardownPermit,
@@ -95,19 +95,37 @@ pub(super) struct Input<'a> {
 pub(super) struct AgentAbilities {
     pub(super) order: bool,
     pub(super) suspend: bool,
+    /// It says of some guest of this one's type what that does: it does not only echo what it was told.
+    pub(super) tells: bool,
 }
 
 impl AgentAbilities {
     /// What it said of itself; the original says nothing.
-    pub(super) fn of(report: Option<&HostReport>) -> Self {
+    pub(super) fn of(report: Option<&HostReport>, guest: GuestId) -> Self {
         match report.and_then(|report| report.protocol.as_ref()) {
             Some(Protocol::Lochness(capabilities)) => Self {
                 order: report.is_some_and(HostReport::has_order),
                 suspend: capabilities.has(CAPABILITY_SUSPEND),
+                tells: true,
             },
-            Some(Protocol::Original) | None => Self::default(),
+            Some(Protocol::Original) => {
+                Self { tells: report.is_some_and(|report| tells(report, guest)), ..Self::default() }
+            }
+            None => Self::default(),
         }
     }
+}
+
+/// Whether the host's newest list says of a guest of the same type what it does.
+fn tells(report: &HostReport, guest: GuestId) -> bool {
+    let Some(list) = &report.guests else { return false };
+    let Some(listed) = list.guests.get(&guest) else { return false };
+    // Whoever is told of needs no other: the whole list is looked through only for one whose word says nothing.
+    listed.state.power() != Power::Unclear
+        || list.guests.values().any(|other| {
+            other.record.guest_type == listed.record.guest_type
+                && other.state.power() != Power::Unclear
+        })
 }
 
 /// Whether a teardown may begin now.

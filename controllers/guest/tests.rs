@@ -43,6 +43,7 @@ struct Case {
     address: Option<IpAddr>,
     fresh: bool,
     order: bool,
+    tells: bool,
     teardown: TeardownPermit,
     paused: Option<&'static str>,
     closed_group: Option<ClosedGroup>,
@@ -72,6 +73,7 @@ impl Default for Case {
             address: None,
             fresh: true,
             order: true,
+            tells: false,
             teardown: TeardownPermit::Granted,
             paused: None,
             closed_group: None,
@@ -132,7 +134,7 @@ impl Case {
             may_be_on: self.may_be_on,
             address_used_by: self.address_used_by,
             sight_is_fresh: self.fresh,
-            agent: AgentAbilities { order: self.order, suspend: true },
+            agent: AgentAbilities { order: self.order, suspend: true, tells: self.tells },
             teardown: self.teardown,
             paused: self.paused,
             closed_group: self.closed_group,
@@ -685,6 +687,38 @@ async fn what_was_said_of_a_guest_stands_until_its_host_was_asked() {
     let plan = guests.step(guest).unwrap().plan;
     assert_eq!(ready(&plan), Some(Reason::HostUnreachable));
     bench.end().await;
+}
+
+#[test]
+fn a_guest_whose_record_was_made_anew_by_a_late_create_is_not_taken_to_run() {
+    let done = || Some(job(JobAction::Create, JobStatus::Done, 0, 3600));
+    let running = || Case { job: done(), order: false, ..Case::default() };
+    let former = written(&running().plan()).clone();
+    assert_eq!(former.agent_state.as_deref(), Some("running"));
+    let late = |former: GuestStatus, job| {
+        let (former, state) = (Some(former), Some("create"));
+        Case { former, state, job, order: false, ..Case::default() }.plan()
+    };
+    assert_eq!(next(&late(former.clone(), done())), Some((JobAction::Create, 0)));
+    let just_now = job(JobAction::Create, JobStatus::Done, 3, 1);
+    let waits = late(former.clone(), Some(just_now));
+    assert_eq!((next(&waits), waits.again_in.is_some()), (None, true));
+    let status = written(&waits).clone();
+    assert_eq!((status.phase, status.agent_state.as_deref()), (Phase::Failed, Some("create")));
+    assert_eq!(condition(&status, ConditionType::Created).1, Reason::CreateFailed);
+    let restarted = Some(job(JobAction::Start, JobStatus::Error, 0, 3600));
+    for last in [done(), restarted, None] {
+        let next = next(&late(status.clone(), last));
+        assert!(matches!(next, Some((JobAction::Create, _))), "the word before is forgotten");
+    }
+    // Before it was seen to run.
+    let beside_others =
+        Case { tells: true, state: Some("create"), order: false, ..Case::default() };
+    let plan = Case { job: done(), ..beside_others }.plan();
+    assert_eq!(next(&plan), Some((JobAction::Create, 0)), "of others the agent says what they do");
+    let unknown =
+        Case { former: Some(former), state: Some("unknown"), job: done(), ..Case::default() };
+    assert_eq!(next(&unknown.plan()), None, "a sub-agent says that, of a guest that was made");
 }
 
 #[test]
