@@ -168,7 +168,9 @@ impl Judge {
             }
             inner.checker.take(&events, seen);
             inner.found.extend(inner.deletions.take(&events, &inner.checker));
-            let known = inner.truths.ruled(|host| can_be_asked(&inner.checker, host));
+            let known = inner
+                .truths
+                .ruled(|host| inner.restores.is_heard(host, can_be_asked(&inner.checker, host)));
             inner.found.extend(inner.restores.take(&events, &inner.checker, known));
             let vacant = inner.election.take(&events, undisturbed);
             inner.found.extend(vacant.map(|what| (None, what)));

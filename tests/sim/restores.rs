@@ -1,13 +1,13 @@
 //! What must hold of a store that went back to an earlier snapshot of itself: until a person has accepted it nothing is
 //! placed, torn down or asked of an agent; and afterwards nobody touches what the store does not declare.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use lochness_agent::server::{Effect, EffectKind};
 use lochness_agent::wire::Order;
-use lochness_api::{GuestId, JobId, Key, Prefix};
+use lochness_api::{GuestId, HypervisorId, JobId, Key, Prefix};
 use lochness_kv::Event;
 use tokio::time::Instant;
 
@@ -15,7 +15,8 @@ use crate::checker::{Checker, Kept};
 
 /// A watcher is back after five seconds at most, and then reads for three before it believes that the store went back.
 const NOTICED: Duration = Duration::from_secs(12);
-/// A process that has begun to lead, and that knows no other store, has heard an agent after this.
+/// A process that has begun to lead, and that knows no other store, has heard an agent after this; so has every leader one
+/// whose address somebody has just put right.
 const HEARD: Duration = Duration::from_secs(3);
 
 type Found = Vec<(Option<GuestId>, String)>;
@@ -25,6 +26,8 @@ type Found = Vec<(Option<GuestId>, String)>;
 pub(crate) struct Restores {
     kept: Option<Kept>,
     went: Option<Went>,
+    /// Since when hosts can be asked, those that can.
+    asked: BTreeMap<HypervisorId, Instant>,
 }
 
 struct Went {
@@ -104,7 +107,7 @@ impl Restores {
     }
 
     /// Takes a revision in, which the checker has seen; what is wrong with it.
-    /// `known` is the highest number that the firewall of a host shows that can be asked: while the store has not come so far again, an operator
+    /// `known` is the highest number that the firewall of a host shows that was asked: while the store has not come so far again, an operator
     /// that looks at the hosts knows that it went back. Later, or when nobody's rules were changed in what is lost, nothing
     /// proves it.
     pub(crate) fn take(
@@ -144,6 +147,15 @@ impl Restores {
         }
         went.strangers.retain(|guest| checker.value(&Key::Guest(*guest)).is_none());
         found
+    }
+
+    /// Whether a host that can be asked now, or cannot, has been heard.
+    pub(crate) fn is_heard(&mut self, host: HypervisorId, can_be_asked: bool) -> bool {
+        if !can_be_asked {
+            self.asked.remove(&host);
+            return false;
+        }
+        self.asked.entry(host).or_insert_with(Instant::now).elapsed() >= HEARD
     }
 
     /// Whether the address was reserved for the guest in what is lost.

@@ -88,7 +88,7 @@ impl Truths {
     }
 
     /// The highest number of a ruleset in force on any of these hosts.
-    pub(crate) fn ruled(&self, is_one: impl Fn(HypervisorId) -> bool) -> Option<Order> {
+    pub(crate) fn ruled(&self, mut is_one: impl FnMut(HypervisorId) -> bool) -> Option<Order> {
         let here = self.rulesets.iter().filter(|(host, _)| is_one(**host));
         here.map(|(_, number)| *number).max()
     }
