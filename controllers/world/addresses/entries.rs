@@ -1,7 +1,8 @@
 //! What is known of each address, in few bytes for those of guests that rest.
 //!
 //! Of nearly every address the same is known: its key names a guest, was never put twice, hangs on no lease, and that guest
-//! has it. Such an entry is the guest's id and one revision; any other is kept whole.
+//! has it, or nobody, as while a list comes whose guests are looked at last. Such an entry is the guest's id and one
+//! revision; any other is kept whole.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,11 +19,13 @@ pub(super) struct Entries {
     others: FxHashMap<IpAddr, AddressEntry>,
 }
 
-/// An entry whose guest is its holder. The revision is in bytes, for the sake of the gaps that it would have as a number.
+/// An entry whose guest, if it has one, is its holder.
 #[derive(Debug, Clone, Copy)]
 struct Plain {
-    guest: GuestId,
-    revision: [u8; 8],
+    holder: GuestId,
+    /// The revision, doubled, and one more when the guest has the address. In bytes, for the sake of the gaps that it would
+    /// have as a number.
+    stamp: [u8; 8],
 }
 
 impl Entries {
@@ -73,21 +76,24 @@ impl Plain {
     fn of(entry: AddressEntry) -> Option<Self> {
         let Reservation { holder, quarantined, leased, create_revision, mod_revision } =
             entry.reservation?;
-        let guest = entry.placed.filter(|guest| holder == Some(*guest))?;
+        let holder = holder.filter(|holder| entry.placed.is_none_or(|guest| guest == *holder))?;
         let is_plain = !quarantined && !leased && create_revision == mod_revision;
-        is_plain.then_some(Self { guest, revision: create_revision.to_ne_bytes() })
+        let stamp = (create_revision << 1) | i64::from(entry.placed.is_some());
+        is_plain.then_some(Self { holder, stamp: stamp.to_ne_bytes() })
     }
 
     fn entry(self) -> AddressEntry {
-        let revision = i64::from_ne_bytes(self.revision);
+        let stamp = i64::from_ne_bytes(self.stamp);
+        let revision = stamp >> 1;
         let reservation = Reservation {
-            holder: Some(self.guest),
+            holder: Some(self.holder),
             quarantined: false,
             leased: false,
             create_revision: revision,
             mod_revision: revision,
         };
-        AddressEntry { reservation: Some(reservation), placed: Some(self.guest) }
+        let placed = (stamp & 1 == 1).then_some(self.holder);
+        AddressEntry { reservation: Some(reservation), placed }
     }
 }
 
