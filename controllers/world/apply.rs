@@ -32,7 +32,7 @@ impl World {
         }
         // Who bears a name concerns all who ask for it.
         for name in std::mem::take(&mut self.renamed) {
-            let asking = self.names.bearers(Kind::Guest, &name);
+            let asking = self.names.of(&self.guests).bearers(Kind::Guest, &name);
             changes.extend(asking.filter_map(|id| id.parse().ok()).map(Change::Guest));
         }
         changes.extend(self.macs.take_concerned().into_iter().map(Change::Guest));
@@ -163,14 +163,20 @@ impl World {
         let text = id.to_string();
         let before = self.guests.get(id).and_then(|entry| entry.document.as_ref());
         let declared = Declared::<Guest>::decode(before, &text, kv);
-        let before = before_name(before);
-        self.rename(Kind::Guest, &text, before, name_of(&declared));
+        let (before, after) = (before_name(before), name_of(&declared));
+        let is_renamed = before != after;
+        if is_renamed {
+            self.unname_guest(id, before);
+        }
         let is_gone = declared.invalid.is_some() && lochness_mutant::is(Mutant::UnparsedIsGone);
         self.change_guest(id, |entry| {
             entry.document = (!is_gone).then_some(declared);
             entry.digest = OnceLock::new();
             entry.gone_at = 0;
         });
+        if is_renamed {
+            self.name_guest(id, after);
+        }
         Change::Guest(id)
     }
 
@@ -185,7 +191,8 @@ impl World {
         Some(match key {
             Key::Guest(id) => {
                 let before = self.guests.get(id).and_then(|entry| entry.document.as_ref());
-                self.rename(Kind::Guest, &id.to_string(), before_name(before), None);
+                let before = before_name(before);
+                self.unname_guest(id, before);
                 self.change_guest(id, |entry| {
                     entry.document = None;
                     entry.digest = OnceLock::new();

@@ -10,6 +10,7 @@ use lochness_api::status::Phase;
 use lochness_api::{FwGroupId, GuestId, HypervisorId, ImageId, Kind, SubnetId};
 
 use super::addresses::Fit;
+use super::numbered::Place;
 use super::overlaps::Extent;
 use super::packed::Keys;
 use super::stored::Declared;
@@ -18,13 +19,15 @@ use super::{GuestEntry, HostEntry, Reservation, SubnetEntry, World};
 impl World {
     /// Changes a guest's entry and everything that is derived from it.
     pub(super) fn change_guest(&mut self, id: GuestId, change: impl FnOnce(&mut GuestEntry)) {
-        let mut entry = self.guests.take(id);
-        self.unindex_guest(id, &entry);
+        let (place, mut entry) = self.guests.take(id);
+        self.unindex_guest(id, place, &entry);
         let member_before = membership(&entry);
         change(&mut entry);
         self.group_members.moved(member_before, membership(&entry));
-        if !entry.is_empty() {
-            self.index_guest(id, &entry);
+        if entry.is_empty() {
+            self.guests.give_up(id);
+        } else {
+            self.index_guest(id, place, &entry);
             self.guests.put(id, entry);
         }
     }
@@ -32,8 +35,10 @@ impl World {
     /// Derives from all guests of a list what is derived from a guest, once.
     pub(super) fn index_guests(&mut self) {
         for id in self.guests.sorted() {
-            let Some(entry) = self.guests.look(id) else { continue };
-            self.index_guest(id, &entry);
+            let (Some(place), Some(entry)) = (self.guests.place(id), self.guests.look(id)) else {
+                continue;
+            };
+            self.index_guest(id, place, &entry);
             self.group_members.moved(None, membership(&entry));
         }
     }
@@ -43,11 +48,11 @@ impl World {
         self.guests.change_keys(id, change);
     }
 
-    fn unindex_guest(&mut self, id: GuestId, entry: &GuestEntry) {
+    fn unindex_guest(&mut self, id: GuestId, place: Place, entry: &GuestEntry) {
         self.pending.remove(&id);
         self.awaiting_teardown.remove(&id);
         self.unconfirmed_teardowns.remove(&id);
-        self.macs.remove(id, entry);
+        self.macs.remove(id, place, entry);
         let Some(placement) = entry.placement() else { return };
         self.placed -= 1;
         self.held.remove(placement);
@@ -74,7 +79,7 @@ impl World {
         }
     }
 
-    fn index_guest(&mut self, id: GuestId, entry: &GuestEntry) {
+    fn index_guest(&mut self, id: GuestId, place: Place, entry: &GuestEntry) {
         if entry.wants_placement() {
             self.pending.insert(id);
         }
@@ -84,7 +89,7 @@ impl World {
                 self.unconfirmed_teardowns.insert(id);
             }
         }
-        self.macs.insert(id, entry);
+        self.macs.insert(id, place, entry);
         let Some(placement) = entry.placement() else { return };
         self.placed += 1;
         self.held.insert(placement);
@@ -246,7 +251,23 @@ impl World {
         }
     }
 
-    /// Moves an object from one name to another.
+    /// A guest has the name no more. Its document is still in its record.
+    pub(super) fn unname_guest(&mut self, id: GuestId, name: Option<(String, i64)>) {
+        if let (Some((name, _)), Some(place)) = (name, self.guests.place(id)) {
+            self.names.remove_guest(&name, place, &self.guests);
+            self.renamed.insert(name);
+        }
+    }
+
+    /// A guest has the name. Its document is in its record.
+    pub(super) fn name_guest(&mut self, id: GuestId, name: Option<(String, i64)>) {
+        if let (Some((name, _)), Some(place)) = (name, self.guests.place(id)) {
+            self.names.insert_guest(&name, place, &self.guests);
+            self.renamed.insert(name);
+        }
+    }
+
+    /// Moves an object that is no guest from one name to another.
     pub(super) fn rename(
         &mut self,
         kind: Kind,
@@ -256,10 +277,6 @@ impl World {
     ) {
         if before == after {
             return;
-        }
-        if kind == Kind::Guest {
-            let names = before.iter().chain(&after).map(|(name, _)| name.clone());
-            self.renamed.extend(names);
         }
         if let Some((name, created)) = before {
             self.names.remove(kind, &name, created, id.to_owned());

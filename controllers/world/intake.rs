@@ -5,7 +5,7 @@ use lochness_api::document::Guest;
 use lochness_api::job::Job;
 use lochness_api::keys::{Key, KeyError};
 use lochness_api::status::GuestStatus;
-use lochness_api::{GuestId, JobId, Kind, Prefix};
+use lochness_api::{GuestId, JobId, Prefix};
 use lochness_kv::{Header, KeyValue};
 use lochness_mutant::Mutant;
 
@@ -102,12 +102,13 @@ impl World {
     fn stage_guest(&mut self, id: GuestId, parsed: Parsed<Guest>, former: &Self) {
         let lent = parsed.is_invalid().then(|| former.guests.look(id)?.document).flatten();
         let declared = Declared::of(lent.as_ref(), parsed);
-        if let Some((name, created)) = name_of(&declared) {
-            self.names.insert(Kind::Guest, &name, created, id.to_string());
-        }
         let is_gone = declared.invalid.is_some() && lochness_mutant::is(Mutant::UnparsedIsGone);
         if !is_gone {
+            let name = name_of(&declared);
             self.guests.stage_document(id, declared);
+            if let (Some((name, _)), Some(place)) = (name, self.guests.place(id)) {
+                self.names.insert_guest(&name, place, &self.guests);
+            }
         }
     }
 }

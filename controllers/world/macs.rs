@@ -6,6 +6,7 @@ use lochness_api::{GuestId, Mac};
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
+use super::numbered::Place;
 use super::{GuestEntry, World};
 
 /// Who stands in the way of a hardware address.
@@ -20,9 +21,9 @@ pub enum MacHolder {
 /// Hardware addresses of placed guests, and those that guests without a place ask for.
 #[derive(Debug, Default)]
 pub(super) struct Macs {
-    held: FxHashMap<Mac, GuestId>,
+    held: FxHashMap<Mac, Place>,
     /// Where several guests have one: the others.
-    shared: BTreeSet<(Mac, GuestId)>,
+    shared: BTreeSet<(Mac, Place)>,
     /// With the create revision of the document: the eldest comes first.
     asked: BTreeSet<(Mac, i64, GuestId)>,
     /// Those of which something changed while somebody asked for them, until these were named among the changes.
@@ -30,18 +31,18 @@ pub(super) struct Macs {
 }
 
 impl Macs {
-    pub(super) fn insert(&mut self, id: GuestId, entry: &GuestEntry) {
+    pub(super) fn insert(&mut self, id: GuestId, place: Place, entry: &GuestEntry) {
         if let Some(placement) = entry.placement() {
-            self.hold(placement.mac, id);
+            self.hold(placement.mac, place);
             self.note(placement.mac);
         } else if let Some((mac, created)) = wish(entry) {
             self.asked.insert((mac, created, id));
         }
     }
 
-    pub(super) fn remove(&mut self, id: GuestId, entry: &GuestEntry) {
+    pub(super) fn remove(&mut self, id: GuestId, place: Place, entry: &GuestEntry) {
         if let Some(placement) = entry.placement() {
-            self.free(placement.mac, id);
+            self.free(placement.mac, place);
             self.note(placement.mac);
         } else if let Some((mac, created)) = wish(entry) {
             self.asked.remove(&(mac, created, id));
@@ -55,16 +56,16 @@ impl Macs {
         moved.into_iter().flat_map(|mac| self.askers(mac).map(|(_, id)| id)).collect()
     }
 
-    fn hold(&mut self, mac: Mac, id: GuestId) {
-        let first = *self.held.entry(mac).or_insert(id);
-        if first != id {
-            self.shared.insert((mac, id));
+    fn hold(&mut self, mac: Mac, guest: Place) {
+        let first = *self.held.entry(mac).or_insert(guest);
+        if first != guest {
+            self.shared.insert((mac, guest));
         }
     }
 
-    fn free(&mut self, mac: Mac, id: GuestId) {
-        if self.held.get(&mac) != Some(&id) {
-            self.shared.remove(&(mac, id));
+    fn free(&mut self, mac: Mac, guest: Place) {
+        if self.held.get(&mac) != Some(&guest) {
+            self.shared.remove(&(mac, guest));
             return;
         }
         let next = self.others(mac).next();
@@ -80,11 +81,11 @@ impl Macs {
     }
 
     /// Who has the address beside the one that is told first.
-    fn others(&self, mac: Mac) -> impl Iterator<Item = GuestId> + '_ {
-        self.shared.range((mac, FIRST)..=(mac, LAST)).map(|(_, id)| *id)
+    fn others(&self, mac: Mac) -> impl Iterator<Item = Place> + '_ {
+        self.shared.range((mac, Place::FIRST)..=(mac, Place::LAST)).map(|(_, guest)| *guest)
     }
 
-    fn holders(&self, mac: Mac) -> impl Iterator<Item = GuestId> + '_ {
+    fn holders(&self, mac: Mac) -> impl Iterator<Item = Place> + '_ {
         self.held.get(&mac).copied().into_iter().chain(self.others(mac))
     }
 
@@ -103,7 +104,8 @@ impl Macs {
 impl World {
     /// Who stands in the way of `id` having this hardware address.
     pub fn mac_taken_by(&self, mac: Mac, id: GuestId) -> Option<MacHolder> {
-        let others = self.macs.holders(mac).filter(|holder| *holder != id);
+        let holders = self.macs.holders(mac).map(|holder| self.guests.at(holder));
+        let others = holders.filter(|holder| *holder != id);
         if let Some(holder) = others.min() {
             return Some(MacHolder::Placed(holder));
         }

@@ -17,6 +17,7 @@ mod intake;
 mod macs;
 mod members;
 mod names;
+mod numbered;
 mod objects;
 mod overlaps;
 mod packed;
@@ -121,7 +122,7 @@ pub struct World {
     vlangroup_members: BTreeMap<VlanGroupId, BTreeSet<VlanTag>>,
     /// Placed guests of an anti-affinity set, and where each is.
     sets: FxHashMap<Box<str>, BTreeMap<GuestId, HypervisorId>>,
-    names: Names,
+    names: names::NameTable,
     /// Names of guests that came to another bearer, until those who ask for them were named among the changes.
     renamed: BTreeSet<String>,
     jobs: Jobs,
@@ -305,8 +306,8 @@ impl World {
     }
 
     /// Who bears which name.
-    pub fn names(&self) -> &Names {
-        &self.names
+    pub fn names(&self) -> Names<'_> {
+        self.names.of(&self.guests)
     }
 
     /// A job.

@@ -66,6 +66,13 @@ pub(super) fn read(pool: &Pool, part: &[u8], id: GuestId) -> Declared<Guest> {
     Declared { create_revision, mod_revision, understood, invalid }
 }
 
+/// The create revision, and nothing else.
+pub(super) fn read_created(pool: &Pool, part: &[u8]) -> i64 {
+    let mut reader = Reader::new(pool, part);
+    let _flags = reader.body.byte();
+    reader.body.signed()
+}
+
 fn write_guest(writer: &mut Writer<'_>, guest: &Guest) {
     // The id is the key's, which the record lies under.
     let Guest {

@@ -1,17 +1,17 @@
 //! Jobs, packed as guests are: a finished one stays in the store for a day, and most jobs are finished.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use lochness_api::job::{Job, JobAction, JobStatus};
 use lochness_api::{Id, JobId};
-use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
+use super::super::numbered::Numbered;
 use super::super::stored::Stored;
-use super::Unpacked;
 use super::pool::Pool;
+use super::unpacked::Unpacked;
 use super::wire::{self, Reader, Writer};
 
 const READABLE: u8 = 1;
@@ -39,65 +39,51 @@ const STATUSES: [JobStatus; 4] =
 /// Every job that has a key.
 #[derive(Default)]
 pub(in crate::world) struct Jobs {
-    cells: FxHashMap<JobId, Cell>,
+    records: Numbered<JobId, Box<[u8]>>,
     pool: Pool,
-    unpacked: Unpacked<JobId>,
-}
-
-struct Cell {
-    record: Box<[u8]>,
-    entry: OnceLock<Box<Stored<Job>>>,
+    unpacked: Unpacked<JobId, Stored<Job>>,
 }
 
 impl Jobs {
     /// One job.
     pub(in crate::world) fn get(&self, id: JobId) -> Option<&Stored<Job>> {
-        let cell = self.cells.get(&id)?;
-        Some(cell.entry.get_or_init(|| {
-            self.unpacked.note(id);
-            Box::new(read(&self.pool, &cell.record, id))
-        }))
+        let record = self.records.get(&id)?;
+        Some(self.unpacked.get(id, || read(&self.pool, record, id)))
     }
 
     /// All of them, in no order.
     pub(in crate::world) fn ids(&self) -> impl Iterator<Item = JobId> + '_ {
-        self.cells.keys().copied()
+        self.records.iter().map(|(id, _)| id)
     }
 
     /// Takes a job in.
     pub(in crate::world) fn put(&mut self, id: JobId, stored: &Stored<Job>) {
         self.remove(id);
-        let record = write(&mut self.pool, stored, id).into_boxed_slice();
-        self.cells.insert(id, Cell { record, entry: OnceLock::new() });
+        *self.records.entry(id) = write(&mut self.pool, stored, id).into_boxed_slice();
     }
 
     /// Takes a job out.
     pub(in crate::world) fn remove(&mut self, id: JobId) {
-        if let Some(cell) = self.cells.remove(&id) {
-            wire::release(&mut self.pool, &cell.record);
+        self.unpacked.take(id);
+        if let Some(record) = self.records.remove(&id) {
+            wire::release(&mut self.pool, &record);
         }
     }
 
     /// Whether more are unpacked than should be.
     pub(in crate::world) fn is_swollen(&self) -> bool {
-        self.unpacked.is_many()
+        self.unpacked.are_many()
     }
 
     /// Lets go of entries that can be unpacked again, if they are many.
     pub(in crate::world) fn shrink(&mut self) {
-        if self.unpacked.is_many() {
-            for id in self.unpacked.take() {
-                if let Some(cell) = self.cells.get_mut(&id) {
-                    cell.entry.take();
-                }
-            }
-        }
+        self.unpacked.shrink();
     }
 }
 
 impl fmt::Debug for Jobs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jobs").field("count", &self.cells.len()).finish_non_exhaustive()
+        f.debug_struct("Jobs").field("count", &self.records.len()).finish_non_exhaustive()
     }
 }
 
