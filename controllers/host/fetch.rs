@@ -12,7 +12,9 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::images::{EAGER, Fetch, Missing, Step, look_interval, missing_images, needs, step};
+use super::images::{
+    EAGER, FIRST_LOOK, Fetch, Missing, Step, look_interval, missing_images, needs, step,
+};
 use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
 use crate::reports::ImageState;
@@ -131,7 +133,7 @@ impl Fetches {
             fetches.insert((host, image), Fetch { failures, since: now, looked_at: now, remote });
         }
         set(context, host, image, ImageState::Fetching(now));
-        Some(context.settings.list_interval_busy)
+        Some(FIRST_LOOK)
     }
 
     /// The host does not list the image yet: has the fetch ended all the same?

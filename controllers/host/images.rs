@@ -23,6 +23,10 @@ const NO_DOCUMENT: &str = "there is no image document that says where it is";
 /// whose answer was lost is looked for among the agent's jobs. If it arrives still later, the image is fetched twice.
 pub(super) const EAGER: Duration = Duration::from_secs(10);
 
+/// The first wait between two questions how far a fetch is; as the fetch grows older it waits as long as it is old, up to
+/// [`Settings::list_interval_busy`]. A small image is there at once, and all its guests wait for it.
+pub(super) const FIRST_LOOK: Duration = Duration::from_millis(20);
+
 /// A fetch that has brought nothing for so long has failed. Images have gigabytes.
 pub(super) const FETCH_DEADLINE: Duration = Duration::from_secs(15 * 60);
 
@@ -147,8 +151,9 @@ pub(super) fn step(
 
 /// How often the agent is asked how far a fetch is.
 pub(super) fn look_interval(fetch: &Fetch, now: Instant, settings: &Settings) -> Duration {
-    if now.saturating_duration_since(fetch.since) < EAGER {
-        settings.list_interval_busy
+    let age = now.saturating_duration_since(fetch.since);
+    if age < EAGER {
+        age.max(FIRST_LOOK).min(settings.list_interval_busy)
     } else {
         settings.list_interval
     }

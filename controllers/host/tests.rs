@@ -12,7 +12,9 @@ use lochness_api::{GuestId, HypervisorId, ImageId, SubnetId};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::images::{FETCH_DEADLINE, Fetch, Lack, Missing, Step, missing_images, step};
+use super::images::{
+    EAGER, FETCH_DEADLINE, FIRST_LOOK, Fetch, Lack, Missing, Step, missing_images, step,
+};
 use super::plan::{self, Facts};
 use super::repairs::{leaked_keys, missing_keys};
 use crate::reports::{
@@ -294,9 +296,16 @@ async fn an_image_that_a_guest_needs_is_fetched_once_and_again_after_a_failure()
     let fetching = missing(&[(image, ImageState::Fetching(scene.now))]).remove(0);
     assert_eq!(fetching.lack, Lack::Fetching);
     let since = |since| Fetch { failures: 1, since, looked_at: since, remote: None };
-    let just_asked = since(scene.now + FETCH_DEADLINE);
-    let wait = Step::Wait(settings.list_interval_busy);
-    assert_eq!(step(&fetching, Some(&just_asked)), wait, "whatever wakes the host");
+    let now = scene.now + FETCH_DEADLINE;
+    let asked = |since| Fetch { failures: 1, since, looked_at: now, remote: None };
+    let wait = |age| match step(&fetching, Some(&asked(now - age))) {
+        Step::Wait(wait) => wait,
+        other => panic!("whatever wakes the host: {other:?}"),
+    };
+    assert_eq!(wait(Duration::ZERO), FIRST_LOOK, "a small image is there at once");
+    assert_eq!(wait(Duration::from_millis(70)), Duration::from_millis(70));
+    assert_eq!(wait(Duration::from_secs(3)), settings.list_interval_busy);
+    assert_eq!(wait(EAGER), settings.list_interval);
     assert_eq!(step(&fetching, Some(&since(scene.now + WINDOW))), Step::Look);
     assert_eq!(step(&fetching, Some(&since(scene.now))), Step::GiveUp);
     assert!(matches!(step(&fetching, None), Step::Fetch(_)), "the fetch was forgotten");
