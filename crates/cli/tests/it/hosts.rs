@@ -83,13 +83,20 @@ async fn a_guest_is_paused_in_its_document_and_nothing_else_there_changes() {
 
 #[tokio::test]
 async fn accepting_the_store_shows_why_the_operator_holds_and_asks() {
-    let (stage, _) = with_host().await;
+    let (stage, host) = with_host().await;
     let status = r#"{"conditions":[{"type":"StoreRestored","status":"True","reason":"RevisionWentBack",
         "message":"revision 12 is below 90","last_transition":"2026-01-02T11:00:00Z"}]}"#;
     stage.put(&Key::ClusterStatus, status).await;
     let unasked = stage.run(&["accept-store"]).await;
     assert_eq!(unasked.code, 2);
     assert!(unasked.err.contains("revision 12 is below 90"), "{}", unasked.err);
+    assert!(unasked.err.contains("without a heartbeat: hypervisor/node-1"), "{}", unasked.err);
+    for (key, value) in [(Key::Heartbeat(host), "alive"), (config(host, "fenced"), "today")] {
+        stage.put(&key, value).await;
+        let told = stage.run(&["accept-store"]).await;
+        assert!(!told.err.contains("without a heartbeat"), "{}", told.err);
+        stage.delete(&key).await;
+    }
     let said = stage.run(&["accept-store", "--yes"]).await;
     assert_eq!(said.code, 0, "{said:?}");
     let accepted = stage.value(&Key::Config("accept_store".into())).await;
