@@ -21,6 +21,8 @@ use crate::world::World;
 
 /// The world's hosts are looked over at most this often.
 const SETTLE: Duration = Duration::from_millis(100);
+/// So soon after any change they are looked over all the same: where a host was last known to be counts while it is needed.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a poll that panicked rests.
 const REST: Duration = Duration::from_secs(1);
 
@@ -36,10 +38,11 @@ enum Target {
 
 /// Polls every host that the world knows an address of, until `tasks` are told to end.
 pub async fn poll_hosts(context: Context, tasks: Tasks) {
-    let mut position = context.world.position();
+    let (mut fleet, mut position) = (context.world.fleet(), context.world.position());
     let mut polled: BTreeMap<HypervisorId, watch::Sender<Target>> = BTreeMap::new();
     loop {
-        position.borrow_and_update();
+        fleet.mark_unchanged();
+        position.mark_unchanged();
         let targets = targets(&context.world.read());
         for (host, told) in &polled {
             if !targets.contains_key(host) {
@@ -58,7 +61,8 @@ pub async fn poll_hosts(context: Context, tasks: Tasks) {
         tokio::select! {
             biased;
             () = tasks.cancelled() => return,
-            changed = position.changed() => if changed.is_err() { return },
+            changed = fleet.changed() => if changed.is_err() { return },
+            () = async { let _ = position.changed().await; sleep(LOOK).await } => {}
         }
         tokio::select! {
             biased;

@@ -50,6 +50,8 @@ pub struct Position {
 pub struct WorldCell {
     world: RwLock<World>,
     position: watch::Sender<Position>,
+    /// Told when hosts may have come, gone or moved.
+    fleet: watch::Sender<()>,
     awaited: Mutex<Awaited>,
     server: watch::Sender<Server>,
     doubt: Mutex<Doubt>,
@@ -144,8 +146,8 @@ impl WorldCell {
         let doubt = Mutex::new(Doubt::None);
         let (awaited, link) = (Mutex::default(), Mutex::new(Connection::Starting));
         let (world, suspicion) = (RwLock::new(world), AtomicU8::new(TRUSTED));
-        let lives = AtomicU64::new(0);
-        Arc::new(Self { world, position, awaited, server, doubt, link, suspicion, lives })
+        let (lives, fleet) = (AtomicU64::new(0), watch::Sender::default());
+        Arc::new(Self { world, position, fleet, awaited, server, doubt, link, suspicion, lives })
     }
 
     /// What the store's servers last said of themselves.
@@ -178,6 +180,11 @@ impl WorldCell {
     /// Where the view is, and every later change of it.
     pub fn position(&self) -> watch::Receiver<Position> {
         self.position.subscribe()
+    }
+
+    /// Every change after which hosts may have come, gone or moved.
+    pub fn fleet(&self) -> watch::Receiver<()> {
+        self.fleet.subscribe()
     }
 
     /// Where the view is now.
@@ -335,6 +342,12 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
 
     fn publish(&mut self, revision: i64) {
         (self.announce)(&self.cell.read(), &self.changes);
+        let is_of_hosts = |change: &Change| {
+            matches!(change, Change::Everything | Change::Hypervisor(_) | Change::Heartbeat(_))
+        };
+        if self.changes.iter().any(is_of_hosts) {
+            self.cell.fleet.send_replace(());
+        }
         self.changes.clear();
         self.cell.position.send_modify(|position| position.revision = revision);
         self.cell.wake_up_to(revision);
