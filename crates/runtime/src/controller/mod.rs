@@ -8,6 +8,9 @@
 //! controllers run side by side, and one that has much to do gives way to everything else of the process every few plans:
 //! the lease is renewed, answers are read and what somebody waits for goes on while tens of thousands of keys are due.
 //!
+//! A controller may stand [behind](Controller::behind) another one's backlog: while that is long, it works in bursts with
+//! rests between them. What changes again and again meanwhile is looked at once a burst, and the backlog is gone sooner.
+//!
 //! When [`Controller::run`] is cancelled, the reconciles under way are dropped where they wait. They are written for
 //! that: whatever they had begun, the next one plans from what is.
 
@@ -39,6 +42,14 @@ pub use rescan::rescan;
 /// After so many steps (a key begun or ended) a controller gives way. A plan takes some ten to some hundred microseconds,
 /// so that nobody waits for a controller longer than a few milliseconds.
 const STEPS_AT_ONCE: u32 = 16;
+
+/// The longest rest of a controller behind a long backlog: what waits for it is late by no more than that.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// How often it looks whether the backlog is still long.
+const REST_LOOK: Duration = Duration::from_millis(10);
+
+/// Says whether a backlog is long.
+pub type Backlog = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Brings one object from what is towards what shall be.
 #[async_trait]
@@ -131,6 +142,7 @@ pub struct Controller<R: Reconciler> {
     workers: usize,
     timeout: Option<Duration>,
     queue: Arc<Queue<R::Key>>,
+    ahead: Option<Backlog>,
     metrics: ControllerMetrics,
 }
 
@@ -168,7 +180,19 @@ impl<R: Reconciler> Controller<R> {
         let workers = workers.max(1);
         let metrics = metrics.controller(reconciler.name());
         metrics.may_use(workers);
-        Self { reconciler, workers, timeout, queue, metrics }
+        Self { reconciler, workers, timeout, queue, ahead: None, metrics }
+    }
+
+    /// While `backlog` is long, that goes first: this one works in bursts, a second apart at most.
+    #[must_use]
+    pub fn behind(mut self, backlog: Backlog) -> Self {
+        self.ahead = Some(backlog);
+        self
+    }
+
+    /// The name of its loop.
+    pub fn name(&self) -> &'static str {
+        self.reconciler.name()
     }
 
     /// The queue, for those who wake keys. It is closed when [`Self::run`] ends.
@@ -181,7 +205,7 @@ impl<R: Reconciler> Controller<R> {
         let _closes = CloseOnDrop(Arc::clone(&self.queue));
         let mut running = FuturesUnordered::new();
         let mut failures = Failures::new();
-        let mut steps = 0;
+        let (mut steps, mut rest) = (0, None);
         loop {
             steps += 1;
             if steps == STEPS_AT_ONCE {
@@ -195,12 +219,29 @@ impl<R: Reconciler> Controller<R> {
                 Some(finished) = running.next(), if !running.is_empty() => {
                     self.settle(finished, &mut failures);
                 }
-                next = self.queue.next_with_cause(), if running.len() < self.workers => match next {
+                next = self.next(&mut rest), if running.len() < self.workers => match next {
                     Some((key, cause)) => running.push(self.reconcile(key, cause)),
                     None => return,
                 },
             }
         }
+    }
+
+    /// The next key. A burst ends when nothing is due any more; the rest after it ends at `rest`, or with the backlog.
+    async fn next(&self, rest: &mut Option<Instant>) -> Option<(R::Key, Cause)> {
+        let is_long = || self.ahead.as_ref().is_some_and(|is_long| is_long());
+        if rest.is_none() && is_long() {
+            if let Some(handed) = self.queue.try_next_with_cause() {
+                return Some(handed);
+            }
+            *rest = Some(Instant::now() + LONGEST_REST);
+        }
+        while rest.is_some_and(|until| Instant::now() < until) && is_long() {
+            tokio::time::sleep(REST_LOOK).await;
+        }
+        let next = self.queue.next_with_cause().await;
+        *rest = None;
+        next
     }
 
     /// One reconcile, guarded; ends with an account of it and never by a panic.

@@ -182,13 +182,18 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> Queue<K> {
         }
     }
 
-    /// The next key if one is due now: for loops that take all that is due and plan it together.
-    pub fn try_next(&self) -> Option<K> {
+    /// The next key if one is due now, and whether a rescan alone has woken it.
+    pub fn try_next_with_cause(&self) -> Option<(K, Cause)> {
         let handed = {
             let mut shared = self.lock();
             if shared.closed { None } else { shared.state.next(Instant::now()) }
         }?;
-        Some(self.hand_out(handed).0)
+        Some(self.hand_out(handed))
+    }
+
+    /// The next key if one is due now.
+    pub fn try_next(&self) -> Option<K> {
+        self.try_next_with_cause().map(|(key, _)| key)
     }
 
     /// The work on the key has ended. Without a [`Self::retry`] meanwhile it went well, and its backoff begins anew.
@@ -196,6 +201,11 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> Queue<K> {
         if let Some(took) = self.change(|shared, now| shared.state.done(key, now)) {
             self.metrics.work_duration.observe(took.as_secs_f64());
         }
+    }
+
+    /// How many keys are being worked on.
+    pub fn working(&self) -> usize {
+        self.lock().state.working()
     }
 
     /// How many keys wait, due or not, or are being worked on.

@@ -211,6 +211,10 @@ impl<K: Clone + Eq + Hash> State<K> {
         self.waiting.len() + self.working.len()
     }
 
+    pub(super) fn working(&self) -> usize {
+        self.working.len()
+    }
+
     pub(super) fn load(&mut self, now: Instant) -> QueueLoad {
         self.promote(now);
         let times = || self.working.values().map(|working| now.duration_since(working.since));
