@@ -25,6 +25,7 @@ async fn a_leader_that_is_told_to_stop_gives_its_term_back_at_once() {
     let placing = settings.startup_grace;
     let operator = Operator {
         kv: Arc::clone(&kv) as _,
+        keeper: None,
         transport: Arc::new(RouterTransport::new()),
         clock: Arc::new(PausedClock::new(1_800_000_000_000)),
         prefix: Prefix::default(),

@@ -9,6 +9,7 @@
 mod args;
 mod config;
 mod http;
+mod lease_thread;
 mod logging;
 mod process;
 mod process_metrics;

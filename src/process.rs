@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::http::{Shown, router};
+use crate::lease_thread::LeaseThread;
 use crate::process_metrics::ProcessMetrics;
 use crate::readiness::Progress;
 use crate::store::connect;
@@ -55,12 +56,14 @@ pub async fn serve(
     spawn_server(listener, shown, &tasks);
     info!(%address, version = env!("CARGO_PKG_VERSION"), "serving metrics, health and readiness");
 
+    // It outlives the tasks, which give the term back.
+    let lease_thread = LeaseThread::start()?;
     let outcome = tokio::select! {
         biased;
         () = shutdown => Ok(()),
         () = tasks.cancelled() => Ok(()),
         // Ends by its error alone.
-        error = Box::pin(operate(&config, metrics, &progress, &tasks, address)) => error,
+        error = Box::pin(operate(&config, metrics, &progress, &tasks, &lease_thread, address)) => error,
     };
     tasks.shutdown().await;
     if let Some(task) = tasks.panicked() {
@@ -76,16 +79,20 @@ async fn operate(
     metrics: Metrics,
     progress: &Progress,
     tasks: &Tasks,
+    lease_thread: &LeaseThread,
     address: SocketAddr,
 ) -> anyhow::Result<()> {
     let transport = transport(&config.agents)?;
-    let kv = connect(&config.etcd.connection()?, progress).await?;
+    let connection = config.etcd.connection()?;
+    let kv = connect(&connection, progress).await?;
+    let keeper = lease_thread.keeper(connection, progress.clone()).await?;
     let identity = identity(config, address);
     info!(identity, prefix = config.prefix, lease = %config.lease, "starting");
     let kv: Arc<dyn Kv> = Arc::new(kv);
     let leader = config.key_prefix().key(&Key::Leader);
     let operator = Operator {
         kv: Arc::clone(&kv),
+        keeper: Some(keeper),
         transport: Arc::new(transport),
         clock: Arc::new(SystemClock),
         prefix: config.key_prefix(),

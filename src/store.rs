@@ -15,13 +15,20 @@ const RETRY: Duration = Duration::from_secs(3);
 /// # Errors
 /// [`KvError::Invalid`] for a configuration that can never work.
 pub(crate) async fn connect(config: &EtcdConfig, progress: &Progress) -> Result<EtcdKv, KvError> {
+    let kv = connect_again(config, progress).await?;
+    introduce(&kv, config).await;
+    Ok(kv)
+}
+
+/// As [`connect`], to a store of which everything was said already.
+pub(crate) async fn connect_again(
+    config: &EtcdConfig,
+    progress: &Progress,
+) -> Result<EtcdKv, KvError> {
     let mut told = String::new();
     loop {
         let error = match EtcdKv::connect(config.clone()).await {
-            Ok(kv) => {
-                introduce(&kv, config).await;
-                return Ok(kv);
-            }
+            Ok(kv) => return Ok(kv),
             Err(error @ KvError::Invalid(_)) => return Err(error),
             Err(error) => error,
         };

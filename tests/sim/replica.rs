@@ -269,6 +269,7 @@ impl Replica {
         let wire = Wire { network: Arc::clone(&self.network), life: Arc::clone(life) };
         Operator {
             kv: Arc::new(Client { shop, who, life: Some(Arc::clone(life)), machine: None }),
+            keeper: None,
             transport: Arc::new(Repeated { wire, points: Arc::clone(&self.shop.points) }),
             clock: Arc::new(self.clock.clone()),
             prefix: Prefix::default(),

@@ -11,10 +11,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::ElectorOptions;
 use super::campaign::Campaign;
 use super::keeper::{keep, run_out};
+use super::pulse::Pulse;
 use super::term::Term;
+use super::{ElectorOptions, Keeper};
 use crate::backoff::Backoff;
 use crate::freeze::Gate;
 use crate::metrics::{LeaderMetrics, Metrics};
@@ -24,6 +25,7 @@ use crate::trouble::Trouble;
 pub struct Elector {
     campaign: Campaign,
     metrics: LeaderMetrics,
+    keeper: Option<Keeper>,
 }
 
 impl Elector {
@@ -31,7 +33,13 @@ impl Elector {
     pub fn new(kv: Arc<dyn Kv>, options: ElectorOptions, metrics: &Metrics) -> Self {
         let metrics = metrics.leader(&String::from_utf8_lossy(&options.key));
         metrics.standing_by();
-        Self { campaign: Campaign { kv, options }, metrics }
+        Self { campaign: Campaign { kv, options }, metrics, keeper: None }
+    }
+
+    /// Lets keepalives run apart from everything else.
+    #[must_use]
+    pub fn with_keeper(self, keeper: Option<Keeper>) -> Self {
+        Self { keeper, ..self }
     }
 
     /// Campaigns until `token` is cancelled, and calls `lead` with every term that it wins. When the term is lost, `lead`
@@ -100,7 +108,23 @@ impl Elector {
         self.metrics.leading();
         // A task of its own, so that keepalives do not wait for whatever `lead` does; aborted when dropped.
         let mut keeper = JoinSet::new();
-        keeper.spawn(Gate::current().guard(keep(Arc::clone(&self.campaign.kv), term.clone())));
+        let pulse = Pulse::new();
+        match &self.keeper {
+            None => {
+                let kv = Arc::clone(&self.campaign.kv);
+                keeper.spawn(Gate::current().guard(keep(kv, term.clone(), None)));
+            }
+            Some(Keeper { kv, runtime }) => {
+                let kept = keep(Arc::clone(kv), term.clone(), Some(pulse.clone()));
+                keeper.spawn_on(kept, runtime);
+            }
+        }
+        let beat = async {
+            match self.keeper {
+                Some(_) => match pulse.beat().await {},
+                None => std::future::pending().await,
+            }
+        };
         {
             let mut leading = pin!(lead(term.clone()));
             let end = tokio::select! {
@@ -115,6 +139,7 @@ impl Elector {
                     End::Over
                 }
                 () = token.cancelled() => End::Over,
+                end = beat => end,
                 () = &mut leading => End::Returned,
             };
             term.resign();

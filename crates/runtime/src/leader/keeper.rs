@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::campaign::bounded;
+use super::pulse::Pulse;
 use super::term::Term;
 use crate::trouble::Trouble;
 
@@ -18,11 +19,18 @@ const PATIENCE: u32 = 3;
 /// After a failure the pause is this part of the lease.
 const RETRIES: u32 = 20;
 
-/// Runs until the term is lost, and loses it.
-pub(super) async fn keep(kv: Arc<dyn Kv>, term: Term) {
+/// Runs until the term is lost, and loses it. `pulse` beats where the term's work is done, if that is elsewhere.
+pub(super) async fn keep(kv: Arc<dyn Kv>, term: Term, pulse: Option<Pulse>) {
+    let still = async {
+        match pulse {
+            Some(pulse) => pulse.stands_still().await,
+            None => std::future::pending().await,
+        }
+    };
     let reason = tokio::select! {
         biased;
         reason = run_out(&term) => reason,
+        reason = still => reason,
         reason = guard(&*kv, &term) => reason,
         reason = renew(&*kv, &term) => reason,
     };

@@ -14,6 +14,8 @@
 //! - [`Term::fence`] fails for good once the term is over: its compare is on the revision at which the key was created.
 //! - A leader that cannot reach the store demotes itself on its own monotonic clock before its lease can have expired
 //!   there: time counts from sending the last keepalive that was answered.
+//! - Where keepalives have [a runtime of their own](Keeper), they do not wait for the work of `lead`, however much that is; and
+//!   a process whose work does not get on at all gives its term up.
 //! - `lead` ends before its successor begins: a term given up is deleted only when `lead` has returned or was dropped.
 //!
 //! Deliberately not here: what a leader does, and any trust in the wall clock.
@@ -21,14 +23,18 @@
 mod campaign;
 mod elector;
 mod keeper;
+mod pulse;
 mod term;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use lochness_kv::Kv;
+use tokio::runtime::Handle;
 
 use crate::backoff::BackoffOptions;
 
@@ -48,6 +54,15 @@ pub struct ElectorOptions {
     pub grace: Duration,
     /// Pauses between attempts that failed.
     pub backoff: BackoffOptions,
+}
+
+/// What keepalives run on apart from everything else.
+#[derive(Clone)]
+pub struct Keeper {
+    /// A way to the store that is served there.
+    pub kv: Arc<dyn Kv>,
+    /// A runtime with at least one thread of its own.
+    pub runtime: Handle,
 }
 
 impl ElectorOptions {
