@@ -14,8 +14,8 @@ use lochness_api::keys::Key;
 use lochness_kv::{Compare, Kv, Op};
 use lochness_runtime::clock::Clock;
 use lochness_runtime::committer::Commit;
-use lochness_runtime::controller::{Controller, ControllerOptions, Reconciler, rescan};
-use lochness_runtime::leader::{Elector, ElectorOptions, Term};
+use lochness_runtime::controller::{Backlog, Controller, ControllerOptions, Reconciler, rescan};
+use lochness_runtime::leader::{Elector, ElectorOptions, Keeper, Term};
 use lochness_runtime::metrics::Metrics;
 use lochness_runtime::queue::Queue;
 use lochness_runtime::tasks::Tasks;
@@ -49,6 +49,8 @@ use crate::world::{Change, Connection, Server, World, WorldCell, WorldSink};
 pub struct Operator {
     /// The store.
     pub kv: Arc<dyn Kv>,
+    /// What keepalives of the leader's key run on, apart from everything else; with the rest without one.
+    pub keeper: Option<Keeper>,
     /// The way to the agents.
     pub transport: Arc<dyn Transport>,
     /// The wall clock, for documents.
@@ -126,7 +128,7 @@ impl Operator {
         self.follow(&world, &active, tasks);
         let health = Health { world: Arc::clone(&world), active: Arc::clone(&active) };
         let (kv, options) = (Arc::clone(&self.kv), self.elector_options());
-        let elector = Elector::new(kv, options, &self.metrics);
+        let elector = Elector::new(kv, options, &self.metrics).with_keeper(self.keeper.clone());
         let token = tasks.token().clone();
         let (witness, around) = (Witness::default(), tasks.clone());
         let process = Process {
@@ -231,7 +233,7 @@ impl Process {
         rollback::compare_with_hosts(&context);
         Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
         let placement = Arc::new(PlacementReconciler::new(context.clone()));
-        self.spawn("placement", placement, &context.queues.placement, 512, tasks);
+        Self::spawn(self.controller(placement, &context.queues.placement, 512), tasks);
         info!("placement begins");
         rollback::accepted(&self.world, incarnation).await;
     }
@@ -310,40 +312,53 @@ impl Process {
         }
     }
 
-    /// Every loop but placement. Loops that talk to agents have so many workers that some hundred hosts that hang leave
-    /// enough for the others; a worker that waits costs a little memory and nothing else. To add a loop: its folder, its queue in `queues.rs`, its line in `wake.rs`, its line here.
+    /// Every loop but placement, which goes first while many guests wait for it: what follows from a placement is then looked
+    /// at once for many of them. Loops that talk to agents have so many workers that some hundred hosts that hang leave
+    /// enough for the others; a worker that waits costs a little memory and nothing else.
+    /// To add a loop: its folder, its queue in `queues.rs`, its line in `wake.rs`, its line here.
     fn start_loops(&self, context: &Context, tasks: &Tasks) {
         let queues = &context.queues;
         let metrics = &self.operator.metrics;
+        let placement = || -> Backlog {
+            let queue = Arc::clone(&queues.placement);
+            Arc::new(move || queue.working() > MANY_PLACEMENTS)
+        };
         let guest = Arc::new(GuestReconciler::new(context.clone()));
-        self.spawn("guest", guest, &queues.guest, 256, tasks);
+        let guest = self.controller(guest, &queues.guest, 256);
+        Self::spawn(guest.behind(placement()), tasks);
         let job = Arc::new(JobReconciler::new(context.clone()));
-        self.spawn("job", job, &queues.job, 2048, tasks);
+        let job = self.controller(job, &queues.job, 2048);
+        Self::spawn(job.behind(placement()), tasks);
         let host = Arc::new(HostReconciler::new(context.clone(), metrics));
-        self.spawn("host", host, &queues.host, 1024, tasks);
+        let host = self.controller(host, &queues.host, 1024);
+        Self::spawn(host.behind(placement()), tasks);
         let firewall = Arc::new(FirewallReconciler::new(context.clone(), metrics));
-        self.spawn("firewall", firewall, &queues.firewall, 1024, tasks);
+        let firewall = self.controller(firewall, &queues.firewall, 1024);
+        Self::spawn(firewall.behind(placement()), tasks);
         let subnet = Arc::new(SubnetReconciler::new(context.clone(), metrics));
-        self.spawn("subnet", subnet, &queues.subnet, 16, tasks);
+        let subnet = self.controller(subnet, &queues.subnet, 16);
+        Self::spawn(subnet.behind(placement()), tasks);
         let object = Arc::new(ObjectReconciler::new(context.clone(), metrics));
-        self.spawn("object", object, &queues.object, 16, tasks);
+        let object = self.controller(object, &queues.object, 16);
+        Self::spawn(object.behind(placement()), tasks);
         let cluster = Arc::new(ClusterReconciler::new(context.clone(), metrics));
-        self.spawn("cluster", cluster, &queues.cluster, 1, tasks);
+        let cluster = self.controller(cluster, &queues.cluster, 1);
+        Self::spawn(cluster.behind(placement()), tasks);
         self.spawn_rescans(context, tasks);
     }
 
-    fn spawn<R: Reconciler>(
+    fn spawn<R: Reconciler>(controller: Controller<R>, tasks: &Tasks) {
+        tasks.spawn(controller.name(), controller.run(tasks.token().clone()));
+    }
+
+    fn controller<R: Reconciler>(
         &self,
-        name: &'static str,
         reconciler: Arc<R>,
         queue: &Arc<Queue<R::Key>>,
         workers: usize,
-        tasks: &Tasks,
-    ) {
+    ) -> Controller<R> {
         let options = ControllerOptions { workers, ..ControllerOptions::default() };
-        let queue = Arc::clone(queue);
-        let controller = Controller::with_queue(reconciler, queue, options, &self.operator.metrics);
-        tasks.spawn(name, controller.run(tasks.token().clone()));
+        Controller::with_queue(reconciler, Arc::clone(queue), options, &self.operator.metrics)
     }
 
     /// A second way to find work, which should never find any.
@@ -386,6 +401,9 @@ impl Process {
         tasks.spawn("rescan objects", rescan(Arc::clone(&queues.object), period, objects, token()));
     }
 }
+
+/// So many guests whose places are being written at once are many: half of what the placement loop has under way at most.
+const MANY_PLACEMENTS: usize = 256;
 
 /// How often the reports are looked at while the first lists are awaited.
 const FIRST_LISTS_POLL: Duration = Duration::from_millis(10);
