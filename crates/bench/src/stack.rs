@@ -103,6 +103,8 @@ impl Drop for Program {
 pub(crate) struct Operator {
     pub(crate) program: Program,
     address: SocketAddr,
+    /// One for all pages: who waits for a page takes as little of the processors as can be.
+    transport: HttpTransport,
 }
 
 impl Operator {
@@ -130,15 +132,15 @@ impl Operator {
             .and_then(|rest| rest.split_whitespace().next())
             .context("an address in the log")?
             .parse()?;
-        Ok(Self { program, address })
+        let transport = HttpTransport::new(HttpOptions::default())?;
+        Ok(Self { program, address, transport })
     }
 
     /// One of its pages.
     pub(crate) async fn page(&self, path: &str) -> anyhow::Result<(bool, String)> {
         let request = http::Request::get(format!("http://{}{path}", self.address));
         let request = request.body(Bytes::new())?;
-        let transport = HttpTransport::new(HttpOptions::default())?;
-        let answer = transport.round_trip(request, PAGE_TIMEOUT).await?;
+        let answer = self.transport.round_trip(request, PAGE_TIMEOUT).await?;
         let text = String::from_utf8_lossy(answer.body()).into_owned();
         Ok((answer.status().is_success(), text))
     }

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use lochness_api::{JobId, Key, Mac, Prefix};
+use lochness_kv::test_support::EtcdProcess;
 use lochness_kv::{EtcdKv, Kv as _, Op, RangeRequest, Txn};
 use uuid::Uuid;
 
@@ -31,28 +32,48 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let bytes = fill(&kv, 0, few).await?;
     let small = start(scale, &etcd).await?;
     fill(&kv, few, many).await?;
-    let (mut ratios, mut starts, mut large) = (Vec::new(), Vec::new(), 0);
-    let mut stolen = Vec::new();
-    for _ in 0..scale.rounds {
-        let watch = Stopwatch::start()?;
-        let bare = list(&kv).await?;
-        let replica = start(scale, &etcd).await?;
-        large = replica.memory;
-        starts.push(replica.seconds);
-        ratios.push(replica.seconds / bare);
-        stolen.push(watch.stolen()?);
-    }
+    let full = measure(scale, &etcd, &kv).await?;
+    let now = kv.range(RangeRequest::key("\0")).await?.header.revision;
+    kv.compact(now).await?;
+    let compacted = measure(scale, &etcd, &kv).await?;
     #[allow(clippy::cast_precision_loss, reason = "less than a terabyte")]
-    let growth = large.saturating_sub(small.memory) as f64 / f64::from(many - few);
+    let growth = full.memory.saturating_sub(small.memory) as f64 / f64::from(many - few);
     Ok(vec![
-        Figure::told(format!("cold start, {many} guests"), "s", starts),
-        Figure::told("cold start against a bare list", "×", ratios)
+        Figure::told(format!("cold start, {many} guests"), "s", full.starts),
+        Figure::told("cold start against a bare list", "×", full.ratios)
             .bounded(Bound::AtMost(1.5))
-            .stolen(&stolen),
+            .stolen(&full.stolen),
+        Figure::told("the same after a compaction", "×", compacted.ratios)
+            .bounded(Bound::AtMost(1.5))
+            .stolen(&compacted.stolen),
         Figure::told(format!("memory a guest, {few} to {many}"), "B", vec![growth])
             .bounded(Bound::AtMost(512.0))
             .note(format!("its JSON weighs {} bytes", bytes / usize::try_from(few)?)),
     ])
+}
+
+/// Starts on one store, each beside a bare list.
+#[derive(Default)]
+struct Starts {
+    starts: Vec<f64>,
+    ratios: Vec<f64>,
+    stolen: Vec<f64>,
+    /// Of the last replica.
+    memory: u64,
+}
+
+async fn measure(scale: &Scale, etcd: &EtcdProcess, kv: &EtcdKv) -> anyhow::Result<Starts> {
+    let mut all = Starts::default();
+    for _ in 0..scale.rounds {
+        let watch = Stopwatch::start()?;
+        let bare = list(kv).await?;
+        let Replica { seconds, memory } = start(scale, etcd).await?;
+        all.starts.push(seconds);
+        all.ratios.push(seconds / bare);
+        all.stolen.push(watch.stolen()?);
+        all.memory = memory;
+    }
+    Ok(all)
 }
 
 struct Replica {
@@ -60,10 +81,7 @@ struct Replica {
     memory: u64,
 }
 
-async fn start(
-    scale: &Scale,
-    etcd: &lochness_kv::test_support::EtcdProcess,
-) -> anyhow::Result<Replica> {
+async fn start(scale: &Scale, etcd: &EtcdProcess) -> anyhow::Result<Replica> {
     let began = Instant::now();
     let operator = Operator::start(&scale.programs, etcd, LEASE).await?;
     let ready = operator.until_ready("").await?;
