@@ -1,9 +1,9 @@
 //! What an agent's answers become in a report, and how two lists differ. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lochness_agent::wire::{AgentGuest, AgentImage, FirewallState};
+use lochness_agent::wire::{AgentGuest, AgentImage, FirewallState, Power};
 use lochness_api::{GuestId, ImageId};
 
 use crate::reports::{FirewallReport, ImageState, ReportedGuest};
@@ -38,7 +38,8 @@ pub(super) fn firewall(state: FirewallState) -> Option<FirewallReport> {
 /// How a list differs from the one before.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
-    /// Guests whose record changed, that appeared or that vanished, in order.
+    /// Guests whose record changed, that appeared or that vanished, in order; and those whose word means something only now,
+    /// since of others of their type the list begins to say what they do.
     pub(super) guests: Vec<GuestId>,
     /// Whether the host has other guests than before, not only the same in another state.
     pub(super) membership: bool,
@@ -72,8 +73,30 @@ pub(super) fn difference(
         difference.membership = true;
         difference.freed = true;
     }
+    let quiet: Vec<_> = new.iter().filter(|(_, guest)| !is_told(guest)).collect();
+    if !quiet.is_empty() {
+        let (before, now) = (types_told(former), types_told(new));
+        let means_more = |guest: &ReportedGuest| {
+            let its_type = guest.record.guest_type.as_deref();
+            now.contains(&its_type) && !before.contains(&its_type)
+        };
+        let those = quiet.into_iter().filter(|(_, guest)| means_more(guest));
+        difference.guests.extend(those.map(|(id, _)| *id));
+    }
     difference.guests.sort_unstable();
+    difference.guests.dedup();
     difference
+}
+
+/// Whether the list says what the guest does.
+fn is_told(guest: &ReportedGuest) -> bool {
+    guest.state.power() != Power::Unclear
+}
+
+/// The types of guests of some of which the list says what they do.
+fn types_told(list: &BTreeMap<GuestId, ReportedGuest>) -> BTreeSet<Option<&str>> {
+    let told = list.values().filter(|guest| is_told(guest));
+    told.map(|guest| guest.record.guest_type.as_deref()).collect()
 }
 
 #[cfg(test)]
@@ -111,6 +134,15 @@ mod tests {
         let difference = difference(Some(&before), &after);
         assert_eq!(numbers(&difference), [0, 1, 2]);
         assert!(difference.membership && difference.freed);
+    }
+
+    #[test]
+    fn a_guest_of_which_nothing_is_said_is_named_when_of_another_something_is() {
+        let before = list(&[(1, "create", ""), (2, "create", "")]);
+        let after = list(&[(1, "create", ""), (2, "running", "")]);
+        assert_eq!(numbers(&difference(Some(&before), &after)), [1, 2]);
+        let later = list(&[(1, "create", ""), (2, "crashed", "")]);
+        assert_eq!(numbers(&difference(Some(&after), &later)), [2]);
     }
 
     #[test]
