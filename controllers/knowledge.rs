@@ -1,9 +1,9 @@
 //! Whether the operator knows all that there is: what frees something for good asks first. Pure.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use lochness_api::status::Placement;
-use lochness_api::{GuestId, HypervisorId};
+use lochness_api::{GuestId, HypervisorId, NetworkId};
 use lochness_mutant::Mutant;
 use tokio::time::Instant;
 
@@ -26,29 +26,28 @@ pub(crate) fn may_run_on(world: &World, reports: &Inner, guest: GuestId) -> Opti
     if lochness_mutant::is(Mutant::UnaskedHostsForgotten) {
         return None;
     }
-    let is_unheard =
-        |host: &HypervisorId| reports.host(*host).is_none_or(|report| report.guests.is_none());
-    world.may_run(guest).find(is_unheard)
+    world.may_run(guest).find(|host| !reports.was_heard(*host))
 }
 
-/// Another guest that a host lists with this guest's address, or may have, unless it is known to have it in another network:
-/// as after a restore, when that one got the address in what is lost. While it does, this one is not let run.
+/// Another guest that has this guest's address by its host's list, or by the last one of a host that was not heard since,
+/// unless it is known to have it in another network: as after a restore, when that one got the address in what is lost. While
+/// it does, this one is neither given the address nor let run.
 pub(crate) fn address_used_by(
     world: &World,
     reports: &Inner,
     guest: GuestId,
-    placement: &Placement,
+    network: Option<NetworkId>,
+    ip: IpAddr,
 ) -> Option<GuestId> {
-    let is_unheard =
-        |host: HypervisorId| reports.host(host).is_none_or(|report| report.guests.is_none());
-    let unheard = world.may_have(placement.ip).filter(|(host, _)| is_unheard(*host));
-    let listed = reports.guests_with(placement.ip).iter().copied();
-    let is_in_another_network = |other: GuestId| {
+    let unheard = world.may_have(ip).filter(|(host, _)| !reports.was_heard(*host));
+    let listed = reports.guests_with(ip).iter().copied();
+    let is_elsewhere = |other: GuestId| {
         let theirs = world.guest(other).and_then(GuestEntry::placement);
-        theirs.is_some_and(|it| it.ip == placement.ip && it.network != placement.network)
+        let theirs = theirs.filter(|it| it.ip == ip).and_then(|it| it.network);
+        theirs.zip(network).is_some_and(|(theirs, ours)| theirs != ours)
     };
-    let mut others = listed.chain(unheard.map(|(_, other)| other)).filter(|it| *it != guest);
-    others.find(|other| !is_in_another_network(*other))
+    let others = listed.chain(unheard.map(|(_, other)| other));
+    others.filter(|other| *other != guest).find(|other| !is_elsewhere(*other))
 }
 
 /// What is said of a host that was not asked, and what to do about it.

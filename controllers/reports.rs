@@ -183,6 +183,11 @@ impl Inner {
         self.hosts.get(&id)
     }
 
+    /// Whether the host has given a complete list since the reports began.
+    pub fn was_heard(&self, id: HypervisorId) -> bool {
+        self.host(id).is_some_and(|report| report.guests.is_some())
+    }
+
     /// Every host that was ever asked, in no order.
     pub fn hosts(&self) -> impl Iterator<Item = (HypervisorId, &HostReport)> + '_ {
         self.hosts.iter().map(|(id, report)| (*id, report))

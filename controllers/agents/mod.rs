@@ -109,11 +109,7 @@ impl Agents {
 
 /// Whether every host that has a heartbeat has given a complete list since the reports began.
 pub fn every_live_host_listed(world: &World, reports: &reports::Inner) -> bool {
-    world
-        .hosts()
-        .iter()
-        .filter(|host| host.is_alive())
-        .all(|host| reports.host(host.id).is_some_and(|report| report.guests.is_some()))
+    world.hosts().iter().filter(|host| host.is_alive()).all(|host| reports.was_heard(host.id))
 }
 
 /// Where a host's agent listens: as its keys say, or, while guests are placed on a host that lost them, as its status

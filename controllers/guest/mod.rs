@@ -106,7 +106,7 @@ impl GuestReconciler {
             sight: self.sight(&world, report, id, placement),
             elsewhere: elsewhere(&world, &reports, id, placement),
             may_be_on: may_run_on(&world, &reports, id),
-            address_used_by: address_used_by(&world, &reports, id, placement),
+            address_used_by: address_used_by(&world, &reports, id, placement.network, placement.ip),
             sight_is_fresh: asked_at.is_some_and(|at| self.context.outcomes.is_fresh(id, at)),
             agent: AgentAbilities::of(report, id),
             teardown: self.teardown_permit(&world, entry),

@@ -14,6 +14,7 @@ use lochness_api::{GuestId, NetworkId, SubnetId};
 
 use super::filter::Fleet;
 use super::refusal::{Refusal, barred, holder, no_valid_subnet, occupancy, some_of};
+use crate::knowledge::address_used_by;
 use crate::world::{Reservation, successor};
 
 /// A subnet in which the guest can have an address, and the address.
@@ -294,24 +295,14 @@ fn lowest_free(fleet: Fleet<'_>, guest: GuestId, id: SubnetId, subnet: &Subnet) 
     }
 }
 
-/// A guest that has the address by its host's list, or by the last one of a host that was not heard since, unless it is known to have it in another network.
+/// Another guest that has the address on a host.
 fn used_by_another(
     fleet: Fleet<'_>,
     guest: GuestId,
     subnet: &Subnet,
     ip: IpAddr,
 ) -> Option<GuestId> {
-    let is_elsewhere = |other: GuestId| {
-        let placement = fleet.world.guest(other).and_then(|entry| entry.placement());
-        placement.is_some_and(|placement| {
-            placement.ip == ip && placement.network.is_some_and(|network| network != subnet.network)
-        })
-    };
-    let is_unheard = |host| fleet.reports.host(host).is_none_or(|report| report.guests.is_none());
-    let unheard = fleet.world.may_have(ip).filter(|(host, _)| is_unheard(*host));
-    let others = fleet.reports.guests_with(ip).iter().copied();
-    let others = others.chain(unheard.map(|(_, guest)| guest));
-    others.filter(|other| *other != guest).find(|other| !is_elsewhere(*other))
+    address_used_by(fleet.world, fleet.reports, guest, Some(subnet.network), ip)
 }
 
 fn valid_subnet(fleet: Fleet<'_>, id: SubnetId) -> Result<Arc<Subnet>, Refusal> {

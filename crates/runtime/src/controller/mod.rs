@@ -43,8 +43,12 @@ pub use rescan::rescan;
 /// so that nobody waits for a controller longer than a few milliseconds.
 const STEPS_AT_ONCE: u32 = 16;
 
-/// The longest rest of a controller behind a long backlog: what waits for it is late by no more than that.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+/// A controller behind a long backlog rests so many times as long as its last burst took,
+const REST_A_BURST: u32 = 3;
+/// but at least so long, for what changes in a moment mostly changes again,
+const SHORTEST_REST: Duration = Duration::from_secs(1);
+/// and at most so long: what waits for it is late by no more than that and a burst.
+const LONGEST_REST: Duration = Duration::from_secs(5);
 /// How often it looks whether the backlog is still long.
 const REST_LOOK: Duration = Duration::from_millis(10);
 
@@ -146,6 +150,28 @@ pub struct Controller<R: Reconciler> {
     metrics: ControllerMetrics,
 }
 
+/// Work and rest of a controller behind a long backlog.
+#[derive(Default)]
+struct Bursts {
+    began: Option<Instant>,
+    /// Nothing was due, and this is when to look again at the latest.
+    rest_until: Option<Instant>,
+}
+
+impl Bursts {
+    /// Something is due after a rest, or after there was nothing to do.
+    fn begin(&mut self) {
+        (self.began, self.rest_until) = (Some(Instant::now()), None);
+    }
+
+    /// All that was due is handed out.
+    fn end(&mut self) {
+        let took = self.began.map_or(Duration::ZERO, |began| began.elapsed());
+        let rest = took.saturating_mul(REST_A_BURST).clamp(SHORTEST_REST, LONGEST_REST);
+        self.rest_until = Some(Instant::now() + rest);
+    }
+}
+
 /// How a reconcile ended, with what the engine needs to settle it.
 struct Finished<K> {
     key: K,
@@ -183,7 +209,7 @@ impl<R: Reconciler> Controller<R> {
         Self { reconciler, workers, timeout, queue, ahead: None, metrics }
     }
 
-    /// While `backlog` is long, that goes first: this one works in bursts, a second apart at most.
+    /// While `backlog` is long, that goes first: this one works in bursts, with rests of one to five seconds between them.
     #[must_use]
     pub fn behind(mut self, backlog: Backlog) -> Self {
         self.ahead = Some(backlog);
@@ -205,7 +231,7 @@ impl<R: Reconciler> Controller<R> {
         let _closes = CloseOnDrop(Arc::clone(&self.queue));
         let mut running = FuturesUnordered::new();
         let mut failures = Failures::new();
-        let (mut steps, mut rest) = (0, None);
+        let (mut steps, mut bursts) = (0, Bursts::default());
         loop {
             steps += 1;
             if steps == STEPS_AT_ONCE {
@@ -219,7 +245,7 @@ impl<R: Reconciler> Controller<R> {
                 Some(finished) = running.next(), if !running.is_empty() => {
                     self.settle(finished, &mut failures);
                 }
-                next = self.next(&mut rest), if running.len() < self.workers => match next {
+                next = self.next(&mut bursts), if running.len() < self.workers => match next {
                     Some((key, cause)) => running.push(self.reconcile(key, cause)),
                     None => return,
                 },
@@ -227,20 +253,20 @@ impl<R: Reconciler> Controller<R> {
         }
     }
 
-    /// The next key. A burst ends when nothing is due any more; the rest after it ends at `rest`, or with the backlog.
-    async fn next(&self, rest: &mut Option<Instant>) -> Option<(R::Key, Cause)> {
+    /// The next key. A burst ends when nothing is due any more, and the rest after it when it is over or the backlog is short.
+    async fn next(&self, bursts: &mut Bursts) -> Option<(R::Key, Cause)> {
         let is_long = || self.ahead.as_ref().is_some_and(|is_long| is_long());
-        if rest.is_none() && is_long() {
+        if bursts.rest_until.is_none() && is_long() {
             if let Some(handed) = self.queue.try_next_with_cause() {
                 return Some(handed);
             }
-            *rest = Some(Instant::now() + LONGEST_REST);
+            bursts.end();
         }
-        while rest.is_some_and(|until| Instant::now() < until) && is_long() {
+        while bursts.rest_until.is_some_and(|until| Instant::now() < until) && is_long() {
             tokio::time::sleep(REST_LOOK).await;
         }
         let next = self.queue.next_with_cause().await;
-        *rest = None;
+        bursts.begin();
         next
     }
 

@@ -320,7 +320,7 @@ async fn a_controller_with_much_to_do_gives_way_every_few_steps() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behind_a_long_backlog_a_controller_works_in_bursts_and_rests_no_longer_than_a_second() {
+async fn behind_a_long_backlog_a_controller_works_in_bursts_and_rests_between_them() {
     let is_long = Arc::new(AtomicBool::new(true));
     let backlog = Arc::clone(&is_long);
     let bench = Bench::start_behind(
@@ -342,4 +342,18 @@ async fn behind_a_long_backlog_a_controller_works_in_bursts_and_rests_no_longer_
     assert_eq!(bench.pass(short).await.len(), 102, "the backlog is gone");
     bench.queue.add(3);
     assert_eq!(bench.pass(Duration::from_millis(1)).await.len(), 103);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_burst_is_followed_by_a_longer_rest_within_bounds() {
+    let mut bursts = Bursts::default();
+    let mut rest_after = async |burst| {
+        bursts.begin();
+        tokio::time::sleep(burst).await;
+        bursts.end();
+        bursts.rest_until.unwrap() - Instant::now()
+    };
+    assert_eq!(rest_after(Duration::from_millis(10)).await, SHORTEST_REST);
+    assert_eq!(rest_after(seconds(1)).await, seconds(3));
+    assert_eq!(rest_after(seconds(60)).await, LONGEST_REST);
 }
