@@ -27,6 +27,7 @@ use crate::testing::{Store, id};
 const NOW: &str = "2026-01-01T00:10:00Z";
 
 /// A placed guest and what is known of it; each test changes what it is about.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Case {
     document: Value,
     /// Its whole status, where that matters; its phase and the like are then not used.

@@ -298,9 +298,11 @@ async fn an_image_that_a_guest_needs_is_fetched_once_and_again_after_a_failure()
     let since = |since| Fetch { failures: 1, since, looked_at: since, remote: None };
     let now = scene.now + FETCH_DEADLINE;
     let asked = |since| Fetch { failures: 1, since, looked_at: now, remote: None };
-    let wait = |age| match step(&fetching, Some(&asked(now - age))) {
-        Step::Wait(wait) => wait,
-        other => panic!("whatever wakes the host: {other:?}"),
+    let wait = |age| {
+        let Step::Wait(wait) = step(&fetching, Some(&asked(now - age))) else {
+            panic!("the agent is asked again, whatever wakes the host");
+        };
+        wait
     };
     assert_eq!(wait(Duration::ZERO), FIRST_LOOK, "a small image is there at once");
     assert_eq!(wait(Duration::from_millis(70)), Duration::from_millis(70));
