@@ -39,7 +39,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     #[allow(clippy::cast_precision_loss, reason = "less than a terabyte")]
     let growth = full.memory.saturating_sub(small.memory) as f64 / f64::from(many - few);
     Ok(vec![
-        Figure::told(format!("cold start, {many} guests"), "s", full.starts),
+        Figure::told(format!("cold start, {many} guests"), "s", full.seconds),
         Figure::told("cold start against a bare list", "×", full.ratios)
             .bounded(Bound::AtMost(1.5))
             .stolen(&full.stolen),
@@ -55,7 +55,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
 /// Starts on one store, each beside a bare list.
 #[derive(Default)]
 struct Starts {
-    starts: Vec<f64>,
+    seconds: Vec<f64>,
     ratios: Vec<f64>,
     stolen: Vec<f64>,
     /// Of the last replica.
@@ -68,7 +68,7 @@ async fn measure(scale: &Scale, etcd: &EtcdProcess, kv: &EtcdKv) -> anyhow::Resu
         let watch = Stopwatch::start()?;
         let bare = list(kv).await?;
         let Replica { seconds, memory } = start(scale, etcd).await?;
-        all.starts.push(seconds);
+        all.seconds.push(seconds);
         all.ratios.push(seconds / bare);
         all.stolen.push(watch.stolen()?);
         all.memory = memory;
