@@ -27,7 +27,8 @@ pub struct Outcomes(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     jobs: FxHashMap<JobId, (JobOutcome, Instant)>,
-    guests: FxHashMap<GuestId, Instant>,
+    /// Of which job, too: the job loop may forget one before who writes its end has heard that it is written.
+    guests: FxHashMap<GuestId, (JobId, Instant)>,
 }
 
 impl Outcomes {
@@ -36,7 +37,7 @@ impl Outcomes {
     pub fn record(&self, job: JobId, guest: GuestId, outcome: JobOutcome) {
         let (mut inner, now) = (self.lock(), Instant::now());
         inner.jobs.entry(job).or_insert((outcome, now));
-        inner.guests.insert(guest, now);
+        inner.guests.insert(guest, (job, now));
     }
 
     /// How a job ended, if that is known and not yet written.
@@ -52,8 +53,11 @@ impl Outcomes {
     /// The store shows the end of a guest's job.
     pub fn written(&self, job: JobId, guest: GuestId) {
         let mut inner = self.lock();
-        let ended = inner.jobs.remove(&job).map_or_else(Instant::now, |(_, at)| at);
-        inner.guests.insert(guest, ended);
+        inner.jobs.remove(&job);
+        let is_noted = inner.guests.get(&guest).is_some_and(|(of, _)| *of == job);
+        if !is_noted {
+            inner.guests.insert(guest, (job, Instant::now()));
+        }
     }
 
     /// Whether a list that was asked for at `asked_at` is newer than the end of the guest's newest job, so that what it
@@ -61,7 +65,7 @@ impl Outcomes {
     pub fn is_fresh(&self, guest: GuestId, asked_at: Instant) -> bool {
         let mut inner = self.lock();
         match inner.guests.get(&guest) {
-            Some(ended) if asked_at <= *ended => false,
+            Some((_, ended)) if asked_at <= *ended => false,
             Some(_) => {
                 inner.guests.remove(&guest);
                 true
@@ -103,5 +107,21 @@ mod tests {
         assert!(!outcomes.is_fresh(id(2), asked_at));
         advance(Duration::from_secs(1)).await;
         assert!(outcomes.is_fresh(id(2), Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_from_after_the_end_is_new_although_the_job_was_forgotten_before_it_was_written()
+    {
+        let outcomes = Outcomes::default();
+        let outcome = JobOutcome { result: Ok(()), finished_at: Timestamp::UNIX_EPOCH };
+        outcomes.record(id(1), id(2), outcome);
+        advance(Duration::from_secs(1)).await;
+        let asked_at = Instant::now();
+        advance(Duration::from_secs(1)).await;
+        outcomes.forget(id(1));
+        outcomes.written(id(1), id(2));
+        assert!(outcomes.is_fresh(id(2), asked_at), "the list that was asked for at the end");
+        outcomes.written(id(3), id(2));
+        assert!(!outcomes.is_fresh(id(2), asked_at), "another job, whose end nobody noted");
     }
 }
