@@ -27,8 +27,16 @@ pub struct Outcomes(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     jobs: FxHashMap<JobId, (JobOutcome, Instant)>,
-    /// Of which job, too: the job loop may forget one before who writes its end has heard that it is written.
-    guests: FxHashMap<GuestId, (JobId, Instant)>,
+    guests: FxHashMap<GuestId, Ended>,
+}
+
+/// The end of a guest's newest job. Kept until it is written at least: the job loop may forget the job before who wrote its
+/// end has heard of that, and a list that is newer than the end may come before both.
+#[derive(Debug)]
+struct Ended {
+    job: JobId,
+    at: Instant,
+    is_written: bool,
 }
 
 impl Outcomes {
@@ -37,7 +45,7 @@ impl Outcomes {
     pub fn record(&self, job: JobId, guest: GuestId, outcome: JobOutcome) {
         let (mut inner, now) = (self.lock(), Instant::now());
         inner.jobs.entry(job).or_insert((outcome, now));
-        inner.guests.insert(guest, (job, now));
+        inner.guests.insert(guest, Ended { job, at: now, is_written: false });
     }
 
     /// How a job ended, if that is known and not yet written.
@@ -54,9 +62,12 @@ impl Outcomes {
     pub fn written(&self, job: JobId, guest: GuestId) {
         let mut inner = self.lock();
         inner.jobs.remove(&job);
-        let is_noted = inner.guests.get(&guest).is_some_and(|(of, _)| *of == job);
-        if !is_noted {
-            inner.guests.insert(guest, (job, Instant::now()));
+        match inner.guests.get_mut(&guest) {
+            Some(ended) if ended.job == job => ended.is_written = true,
+            Some(_) | None => {
+                let ended = Ended { job, at: Instant::now(), is_written: true };
+                inner.guests.insert(guest, ended);
+            }
         }
     }
 
@@ -65,9 +76,11 @@ impl Outcomes {
     pub fn is_fresh(&self, guest: GuestId, asked_at: Instant) -> bool {
         let mut inner = self.lock();
         match inner.guests.get(&guest) {
-            Some((_, ended)) if asked_at <= *ended => false,
-            Some(_) => {
-                inner.guests.remove(&guest);
+            Some(ended) if asked_at <= ended.at => false,
+            Some(ended) => {
+                if ended.is_written {
+                    inner.guests.remove(&guest);
+                }
                 true
             }
             None => true,
@@ -118,9 +131,10 @@ mod tests {
         advance(Duration::from_secs(1)).await;
         let asked_at = Instant::now();
         advance(Duration::from_secs(1)).await;
+        assert!(outcomes.is_fresh(id(2), asked_at), "the list that was asked for at the end");
         outcomes.forget(id(1));
         outcomes.written(id(1), id(2));
-        assert!(outcomes.is_fresh(id(2), asked_at), "the list that was asked for at the end");
+        assert!(outcomes.is_fresh(id(2), asked_at), "and it stays so");
         outcomes.written(id(3), id(2));
         assert!(!outcomes.is_fresh(id(2), asked_at), "another job, whose end nobody noted");
     }
