@@ -38,7 +38,7 @@ use crate::outcomes::Outcomes;
 use crate::placement::PlacementReconciler;
 use crate::queues::Queues;
 use crate::reports::Reports;
-use crate::rollback;
+use crate::rollback::{self, Comparison};
 use crate::settings::Settings;
 use crate::subnet::SubnetReconciler;
 use crate::wake::{wake, wake_everything};
@@ -219,7 +219,7 @@ impl Process {
         tasks.spawn("committer", commit_loop.run(tasks.token().clone()));
         let incarnation = self.incarnation(&commits).await;
         let context = self.context(term, commits, incarnation);
-        rollback::begin(&context, &self.witness);
+        let comparison = rollback::begin(&context, &self.witness);
         self.active.set(Some(context.queues.clone()));
         self.observer.set_reports(Some(Arc::clone(&context.reports)));
         let (kv, witness) = (Arc::clone(&self.operator.kv), self.witness.clone());
@@ -230,8 +230,10 @@ impl Process {
         info!(epoch = %context.epoch(), "the loops run");
         // Looking comes before acting: what the hosts list is known before anything is placed.
         wait_for_lists(&context).await;
-        rollback::compare_with_hosts(&context);
-        Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
+        if comparison == Comparison::Undecided {
+            rollback::compare_with_hosts(&context);
+            Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
+        }
         let placement = Arc::new(PlacementReconciler::new(context.clone()));
         Self::spawn(self.controller(placement, &context.queues.placement, 512), tasks);
         info!("placement begins");

@@ -22,7 +22,7 @@ use crate::agents::{Testimony, Witness};
 use crate::context::Context;
 use crate::host::plan::undeclared;
 use crate::wake::wake_everything;
-use crate::world::{Replacement, WorldCell};
+use crate::world::{Replacement, World, WorldCell};
 
 /// Before a read that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -49,12 +49,15 @@ pub(crate) async fn hear_agents(context: Context, kv: Arc<dyn Kv>, witness: Witn
     }
 }
 
-/// Begins a term: what was told in former ones is looked into before anything is done.
-pub(crate) fn begin(context: &Context, witness: &Witness) {
+/// Begins a term: what was told in former ones is looked into before anything is done. Whether the store is known already
+/// is asked now and not once the hosts have listed what they run: its last guest may be deleted meanwhile, and the list of
+/// a host may be older than that.
+pub(crate) fn begin(context: &Context, witness: &Witness) -> Comparison {
     context.world.begin_term();
     if witness.is_above(context.epoch(), context.world.read().revision()) {
         context.world.suspect();
     }
+    if is_known(&context.world.read()) { Comparison::Decided } else { Comparison::Undecided }
 }
 
 /// What proves that the store was rolled back, if that was told. What the view may only not have seen yet is read.
@@ -108,8 +111,7 @@ pub(crate) enum Comparison {
 pub(crate) fn compare_with_hosts(context: &Context) -> Comparison {
     let strangers = {
         let world = context.world.read();
-        let has_status = || world.outlines().any(|(_, guest)| guest.has_status());
-        if world.was_accepted() || has_status() {
+        if is_known(&world) {
             return Comparison::Decided;
         }
         let reports = context.reports.read();
@@ -127,6 +129,11 @@ pub(crate) fn compare_with_hosts(context: &Context) -> Comparison {
     });
     context.queues.cluster.add(());
     Comparison::Decided
+}
+
+/// Whether the store has a status of a guest, or somebody has accepted it once.
+fn is_known(world: &World) -> bool {
+    world.was_accepted() || world.outlines().any(|(_, guest)| guest.has_status())
 }
 
 /// Waits until somebody has accepted the store and it needs a new incarnation, which is the next term's first work; or until
@@ -159,7 +166,33 @@ pub(crate) fn next_incarnation(former: Option<u64>, told: Option<Order>, now_ms:
 
 #[cfg(test)]
 mod tests {
+    use lochness_agent::server::Compat;
+    use lochness_api::job::JobAction;
+    use lochness_kv::{Op, Txn};
+
     use super::*;
+    use crate::agents::bench::Bench;
+    use crate::test_world::id;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_is_known_by_what_a_term_begins_with_whatever_is_deleted_meanwhile() {
+        let (bench, witness) = (Bench::new().await, Witness::default());
+        let _host = bench.host(1, Compat::Lochness).await;
+        bench.done(bench.place(100, 1, JobAction::Create).await).await;
+        bench.until("it is listed", || bench.listed(1) == Some(1)).await;
+        assert_eq!(begin(&bench.context, &witness), Comparison::Decided);
+        let guest = id(100);
+        let gone = [Key::Guest(guest), Key::GuestStatus(guest), Key::Placement(id(1), guest)];
+        let gone = gone.map(|key| Op::delete(bench.context.key(&key)));
+        let gone = Txn { success: gone.to_vec(), ..Txn::default() };
+        let revision = bench.kv.txn(gone).await.unwrap().header.revision;
+        bench.context.world.wait_for(revision).await;
+        assert!(!bench.context.world.is_held());
+        assert_eq!(begin(&bench.context, &witness), Comparison::Undecided, "of the next term");
+        assert_eq!(compare_with_hosts(&bench.context), Comparison::Decided);
+        assert!(bench.context.world.is_held());
+        bench.end().await;
+    }
 
     #[test]
     fn a_new_incarnation_is_above_the_former_and_above_what_agents_have_seen_whatever_the_clock_says()
