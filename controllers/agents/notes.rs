@@ -165,6 +165,28 @@ impl Notes {
         self.change(|report| report.contact = Contact::WrongHost { found });
     }
 
+    /// What is known to be in force.
+    pub(super) fn firewall(&self) -> Option<FirewallReport> {
+        self.context.reports.read().host(self.host)?.firewall.clone()
+    }
+
+    /// What the agent says is in force, of which `before` was known when it was asked. Whether that is taken: what the
+    /// firewall loop has learned meanwhile may be newer, and then it has to be read again.
+    pub(super) fn firewall_read(
+        &self,
+        before: Option<&FirewallReport>,
+        read: Option<FirewallReport>,
+    ) -> bool {
+        let mut is_taken = false;
+        self.change(|report| {
+            is_taken = report.firewall.as_ref() == before;
+            if is_taken {
+                report.firewall = read;
+            }
+        });
+        is_taken
+    }
+
     /// Changes what the host reported besides its guests, and wakes those whom that concerns.
     pub(super) fn change(&self, change: impl FnOnce(&mut HostReport)) {
         let (mut before, mut after) = (None, None);
@@ -258,5 +280,29 @@ impl Facts {
             images: report.images.clone(),
             firewall: report.firewall.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lochness_agent::wire::Order;
+
+    use super::*;
+    use crate::agents::bench::Bench;
+    use crate::test_world::id;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_while_a_ruleset_was_acknowledged_is_not_taken() {
+        let bench = Bench::new().await;
+        let notes = Notes::new(bench.context.clone(), id(1));
+        let before = notes.firewall();
+        let revision = Order::new(1, 5);
+        let now = Some(FirewallReport { hash: "a".to_owned(), revision, error: None });
+        notes.change(|report| report.firewall.clone_from(&now));
+        assert!(!notes.firewall_read(before.as_ref(), None), "it was asked too early");
+        assert_eq!(notes.firewall(), now);
+        assert!(notes.firewall_read(now.as_ref(), None));
+        assert_eq!(notes.firewall(), None);
+        bench.end().await;
     }
 }

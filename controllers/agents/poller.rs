@@ -195,12 +195,12 @@ impl Poller {
             });
         }
         let has_firewall = session.has(lochness_agent::wire::CAPABILITY_FIREWALL);
-        if has_firewall
-            && !session.firewall_read
-            && let Some(state) = answered("firewall", self.agent.probe_firewall().await)?
-        {
-            session.firewall_read = true;
-            self.notes.change(|report| report.firewall = listing::firewall(state));
+        if has_firewall && !session.firewall_read {
+            let before = self.notes.firewall();
+            if let Some(state) = answered("firewall", self.agent.probe_firewall().await)? {
+                let read = listing::firewall(state);
+                session.firewall_read = self.notes.firewall_read(before.as_ref(), read);
+            }
         }
         Ok(())
     }
