@@ -137,9 +137,14 @@ fn damaged(action: JobAction) -> Sight {
         | JobAction::Reboot
         | JobAction::Restart
         | JobAction::Suspend
-        | JobAction::Resume
-        | JobAction::Delete => {
+        | JobAction::Resume => {
             let message = "the agent's record of the guest is damaged: creating it again heals it";
+            Sight::Fail(message.to_owned())
+        }
+        // Creating it again would let a guest run that nobody wants.
+        JobAction::Delete => {
+            let message =
+                "the agent's record of the guest is damaged: a person has to remove it there";
             Sight::Fail(message.to_owned())
         }
     }

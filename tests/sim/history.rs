@@ -124,6 +124,9 @@ async fn run(plan: &Plan) -> Ended {
     if course.profile.store.is_restored {
         tasks.spawn("restoration", weather().restore_store());
     }
+    if course.profile.originals > 0 {
+        tasks.spawn("caretaker", weather().remove_damaged());
+    }
     user.wish(course.between(STORM.0, STORM.1)).await;
     course.calm();
     for machine in &machines {

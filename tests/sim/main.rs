@@ -16,6 +16,7 @@
 )]
 
 mod answers;
+mod caretaker;
 mod checker;
 mod client;
 mod climate;

@@ -4,7 +4,7 @@
 use crate::history::{Plan, simulate};
 
 /// A seed, after how many faults and wishes it is cut, and what it found.
-const FOUND: [(u64, u64, &str); 7] = [
+const FOUND: [(u64, u64, &str); 8] = [
     (5166, 85, "words that came too soon were written by the next rescan, and by nobody before"),
     (5471, 202, "who waits for an address was not told that it is given and no more about to be"),
     (5005, 73, "a failed create counted as running once its job was forgotten"),
@@ -19,6 +19,11 @@ const FOUND: [(u64, u64, &str); 7] = [
         1_795_374_055_042_243,
         90,
         "what was in force before a ruleset was acknowledged was read late, and believed",
+    ),
+    (
+        1_795_374_055_041_470,
+        134,
+        "nobody removed a record that an original cannot delete, and its guest's status did not ask for it",
     ),
 ];
 
