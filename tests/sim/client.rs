@@ -75,6 +75,7 @@ impl Shop {
 
     /// The store has no quorum for so long.
     pub(crate) fn falls(&self, lasting: Duration) {
+        self.course.disturb(lasting);
         *self.down.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + lasting);
     }
 

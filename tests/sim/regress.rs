@@ -4,7 +4,7 @@
 use crate::history::{Plan, simulate};
 
 /// A seed, after how many faults and wishes it is cut, and what it found.
-const FOUND: [(u64, u64, &str); 8] = [
+const FOUND: [(u64, u64, &str); 9] = [
     (5166, 85, "words that came too soon were written by the next rescan, and by nobody before"),
     (5471, 202, "who waits for an address was not told that it is given and no more about to be"),
     (5005, 73, "a failed create counted as running once its job was forgotten"),
@@ -24,6 +24,11 @@ const FOUND: [(u64, u64, &str); 8] = [
         1_795_374_055_041_470,
         134,
         "nobody removed a record that an original cannot delete, and its guest's status did not ask for it",
+    ),
+    (
+        1_795_374_055_039_620,
+        29,
+        "a store that is away until it is restored was no excuse for no leader",
     ),
 ];
 
