@@ -8,6 +8,7 @@ use lochness_api::Key;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use crate::client::Shop;
 use crate::faults::Fault;
 use crate::history::GUESTS;
 use crate::machine::Machine;
@@ -114,24 +115,27 @@ impl Weather {
 
     fn write_address(&self, machine: &Arc<Machine>, authority: &str) {
         let shop = Arc::clone(&self.replicas[0].shop);
-        let (key, value) = document(machine, authority);
-        let right = document(machine, &machine.authority()).1;
-        self.tasks.spawn("edit", async move {
-            put(&shop, &key, &value).await;
-            // It may have been under way for long, and the last of all wishes.
-            if !shop.course.is_stormy() {
-                put(&shop, &key, &right).await;
-            }
-        });
+        let (machine, authority) = (Arc::clone(machine), authority.to_owned());
+        self.tasks.spawn("edit", async move { edit(&shop, &machine, &authority).await });
     }
 
     fn put_right(&self, machine: &Arc<Machine>, after: Duration) {
         let (shop, machine) = (Arc::clone(&self.replicas[0].shop), Arc::clone(machine));
         self.tasks.spawn("edit", async move {
             sleep(after).await;
-            let (key, value) = document(&machine, &machine.authority());
-            put(&shop, &key, &value).await;
+            edit(&shop, &machine, &machine.authority()).await;
         });
+    }
+}
+
+/// Somebody writes down that the host is at this address.
+async fn edit(shop: &Shop, machine: &Machine, authority: &str) {
+    let (key, value) = document(machine, authority);
+    put(shop, &key, &value).await;
+    // A store without space may have kept it waiting for long: it may be the last of all wishes, and the host elsewhere.
+    if !shop.course.is_stormy() {
+        let (key, value) = document(machine, &machine.authority());
+        put(shop, &key, &value).await;
     }
 }
 

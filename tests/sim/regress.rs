@@ -4,7 +4,7 @@
 use crate::history::{Plan, simulate};
 
 /// A seed, after how many faults and wishes it is cut, and what it found.
-const FOUND: [(u64, u64, &str); 9] = [
+const FOUND: [(u64, u64, &str); 10] = [
     (5166, 85, "words that came too soon were written by the next rescan, and by nobody before"),
     (5471, 202, "who waits for an address was not told that it is given and no more about to be"),
     (5005, 73, "a failed create counted as running once its job was forgotten"),
@@ -29,6 +29,11 @@ const FOUND: [(u64, u64, &str); 9] = [
         1_795_374_055_039_620,
         29,
         "a store that is away until it is restored was no excuse for no leader",
+    ),
+    (
+        1_795_374_055_040_644,
+        211,
+        "where a host had been was written down after where it is, as the store had had no space until then",
     ),
 ];
 
