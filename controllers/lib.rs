@@ -4,6 +4,7 @@
 //! lies beside them, each under its noun. [`loops`] wires them for one term of leadership; [`wake`] says which
 //! change wakes which loop, in one table.
 
+mod afterwards;
 pub mod agents;
 pub mod cluster;
 pub mod commits;

@@ -14,7 +14,7 @@ use lochness_api::keys::Key;
 use lochness_kv::{Compare, Kv, Op};
 use lochness_runtime::clock::Clock;
 use lochness_runtime::committer::Commit;
-use lochness_runtime::controller::{Backlog, Controller, ControllerOptions, Reconciler, rescan};
+use lochness_runtime::controller::{Controller, ControllerOptions, Reconciler, rescan};
 use lochness_runtime::leader::{Elector, ElectorOptions, Keeper, Term};
 use lochness_runtime::metrics::Metrics;
 use lochness_runtime::queue::Queue;
@@ -22,6 +22,7 @@ use lochness_runtime::tasks::Tasks;
 use lochness_runtime::watcher::{Watcher, WatcherOptions};
 use tracing::{info, warn};
 
+use crate::afterwards::{let_go_in_time, let_go_now};
 use crate::agents::{AgentMetrics, Agents, Witness, poll_hosts};
 use crate::cluster::ClusterReconciler;
 use crate::cluster::budget::Teardowns;
@@ -314,38 +315,29 @@ impl Process {
         }
     }
 
-    /// Every loop but placement, which goes first while many guests wait for it: what follows from a placement is then looked
-    /// at once for many of them. Loops that talk to agents have so many workers that some hundred hosts that hang leave
+    /// Every loop but placement. Loops that talk to agents have so many workers that some hundred hosts that hang leave
     /// enough for the others; a worker that waits costs a little memory and nothing else.
     /// To add a loop: its folder, its queue in `queues.rs`, its line in `wake.rs`, its line here.
     fn start_loops(&self, context: &Context, tasks: &Tasks) {
         let queues = &context.queues;
         let metrics = &self.operator.metrics;
-        let placement = || -> Backlog {
-            let queue = Arc::clone(&queues.placement);
-            Arc::new(move || queue.working() > MANY_PLACEMENTS)
-        };
         let guest = Arc::new(GuestReconciler::new(context.clone()));
-        let guest = self.controller(guest, &queues.guest, 256);
-        Self::spawn(guest.behind(placement()), tasks);
+        Self::spawn(self.controller(guest, &queues.guest, 256), tasks);
         let job = Arc::new(JobReconciler::new(context.clone()));
-        let job = self.controller(job, &queues.job, 2048);
-        Self::spawn(job.behind(placement()), tasks);
+        Self::spawn(self.controller(job, &queues.job, 2048), tasks);
         let host = Arc::new(HostReconciler::new(context.clone(), metrics));
-        let host = self.controller(host, &queues.host, 1024);
-        Self::spawn(host.behind(placement()), tasks);
+        Self::spawn(self.controller(host, &queues.host, 1024), tasks);
         let firewall = Arc::new(FirewallReconciler::new(context.clone(), metrics));
-        let firewall = self.controller(firewall, &queues.firewall, 1024);
-        Self::spawn(firewall.behind(placement()), tasks);
+        Self::spawn(self.controller(firewall, &queues.firewall, 1024), tasks);
         let subnet = Arc::new(SubnetReconciler::new(context.clone(), metrics));
-        let subnet = self.controller(subnet, &queues.subnet, 16);
-        Self::spawn(subnet.behind(placement()), tasks);
+        Self::spawn(self.controller(subnet, &queues.subnet, 16), tasks);
         let object = Arc::new(ObjectReconciler::new(context.clone(), metrics));
-        let object = self.controller(object, &queues.object, 16);
-        Self::spawn(object.behind(placement()), tasks);
+        Self::spawn(self.controller(object, &queues.object, 16), tasks);
         let cluster = Arc::new(ClusterReconciler::new(context.clone(), metrics));
-        let cluster = self.controller(cluster, &queues.cluster, 1);
-        Self::spawn(cluster.behind(placement()), tasks);
+        Self::spawn(self.controller(cluster, &queues.cluster, 1), tasks);
+        let (world, own) = (Arc::clone(&self.world), queues.clone());
+        let afterwards = async move { let_go_in_time(&world, &own).await };
+        Self::watch("after placements", afterwards, tasks);
         self.spawn_rescans(context, tasks);
     }
 
@@ -367,45 +359,36 @@ impl Process {
     fn spawn_rescans(&self, context: &Context, tasks: &Tasks) {
         let period = context.settings.rescan;
         let queues = &context.queues;
-        let keys = |list: fn(&World) -> Vec<_>| {
-            let world = Arc::clone(&self.world);
-            move || list(&world.read())
-        };
-        let placed = |world: &World| world.outlines().map(|(id, _)| id).collect();
-        let pending = |world: &World| world.pending().iter().copied().collect();
         let token = || tasks.token().clone();
-        tasks.spawn(
-            "rescan guests",
-            rescan(Arc::clone(&queues.guest), period, keys(placed), token()),
-        );
-        tasks.spawn(
-            "rescan placement",
-            rescan(Arc::clone(&queues.placement), period, keys(pending), token()),
-        );
-        let keys = |list: fn(&World) -> Vec<_>| {
-            let world = Arc::clone(&self.world);
-            move || list(&world.read())
-        };
-        let hosts = |world: &World| world.hosts().iter().map(|host| host.id).collect();
-        tasks.spawn("rescan hosts", rescan(Arc::clone(&queues.host), period, keys(hosts), token()));
-        tasks.spawn(
-            "rescan firewalls",
-            rescan(Arc::clone(&queues.firewall), period, keys(hosts), token()),
-        );
-        let world = Arc::clone(&self.world);
-        let jobs = move || world.read().job_ids().collect();
+        let placed = self.all(queues, |world| world.outlines().map(|(id, _)| id).collect());
+        tasks.spawn("rescan guests", rescan(Arc::clone(&queues.guest), period, placed, token()));
+        let pending = self.all(queues, |world| world.pending().iter().copied().collect());
+        let placement = Arc::clone(&queues.placement);
+        tasks.spawn("rescan placement", rescan(placement, period, pending, token()));
+        let all_hosts = |world: &World| world.hosts().iter().map(|host| host.id).collect();
+        let hosts = self.all(queues, all_hosts);
+        tasks.spawn("rescan hosts", rescan(Arc::clone(&queues.host), period, hosts, token()));
+        let hosts = self.all(queues, all_hosts);
+        let firewall = Arc::clone(&queues.firewall);
+        tasks.spawn("rescan firewalls", rescan(firewall, period, hosts, token()));
+        let jobs = self.all(queues, |world| world.job_ids().collect());
         tasks.spawn("rescan jobs", rescan(Arc::clone(&queues.job), period, jobs, token()));
-        let world = Arc::clone(&self.world);
-        let subnets = move || world.read().subnets().map(|(id, _)| id).collect();
+        let subnets = self.all(queues, |world| world.subnets().map(|(id, _)| id).collect());
         tasks.spawn("rescan subnets", rescan(Arc::clone(&queues.subnet), period, subnets, token()));
-        let world = Arc::clone(&self.world);
-        let objects = move || world.read().objects().into_iter().collect();
+        let objects = self.all(queues, |world| world.objects().into_iter().collect());
         tasks.spawn("rescan objects", rescan(Arc::clone(&queues.object), period, objects, token()));
     }
-}
 
-/// So many guests whose places are being written at once are many: half of what the placement loop has under way at most.
-const MANY_PLACEMENTS: usize = 256;
+    /// Lists keys of the world. What waits to be announced is announced first: a rescan that finds it has found no bug.
+    fn all<K>(&self, queues: &Queues, list: fn(&World) -> Vec<K>) -> impl Fn() -> Vec<K> + use<K> {
+        let (world, queues) = (Arc::clone(&self.world), queues.clone());
+        move || {
+            let world = world.read();
+            let_go_now(&world, &queues);
+            list(&world)
+        }
+    }
+}
 
 /// How often the reports are looked at while the first lists are awaited.
 const FIRST_LISTS_POLL: Duration = Duration::from_millis(10);

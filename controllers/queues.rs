@@ -7,6 +7,7 @@ use lochness_runtime::backoff::BackoffOptions;
 use lochness_runtime::metrics::Metrics;
 use lochness_runtime::queue::{Lane, Queue};
 
+use crate::afterwards::Afterwards;
 use crate::settings::Settings;
 
 /// One queue a loop.
@@ -30,6 +31,9 @@ pub struct Queues {
     pub cluster: Arc<Queue<()>>,
     /// Guests that wait for a place.
     pub(crate) pending: Arc<PendingWake>,
+    /// What follows from placements, while very many are being made.
+    pub(crate) afterwards: Arc<Afterwards>,
+    rush: usize,
 }
 
 /// When all guests that wait for a place were last queued.
@@ -75,6 +79,18 @@ impl Queues {
             object: Queue::new("object", backoff, metrics),
             cluster: Queue::new("cluster", backoff, metrics),
             pending: Arc::default(),
+            afterwards: Arc::default(),
+            rush: settings.placement_rush,
         }
+    }
+
+    /// Whether very many guests are due to be placed, or being placed.
+    pub(crate) fn is_rush(&self) -> bool {
+        self.placement.backlog() > self.rush
+    }
+
+    /// How many keys are due in the loops that a placement wakes.
+    pub(crate) fn due_after_placement(&self) -> usize {
+        self.guest.due() + self.job.due() + self.host.due() + self.firewall.due()
     }
 }

@@ -40,6 +40,9 @@ pub struct Settings {
     pub message_interval: Duration,
     /// How long a job's document stays after its end.
     pub job_retention: Duration,
+    /// While more guests than these are due to be placed or being placed, they go first: what follows from their
+    /// placements waits for them, for some seconds at most.
+    pub placement_rush: usize,
     /// How many guests' requests one agent gets at once.
     pub requests_per_agent: usize,
     /// Seed of every random choice.
@@ -66,6 +69,7 @@ impl Default for Settings {
             status_interval: Duration::from_secs(1),
             message_interval: Duration::from_secs(60),
             job_retention: Duration::from_secs(24 * 3600),
+            placement_rush: 256,
             requests_per_agent: 16,
             seed: 0,
         }

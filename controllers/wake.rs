@@ -3,6 +3,7 @@
 
 use lochness_api::{GuestId, HypervisorId, Kind};
 
+use crate::afterwards::follows_from_placement;
 use crate::firewall::plan::{hosts_naming, hosts_of};
 use crate::queues::Queues;
 use crate::world::{Change, HostEntry, Outline, World};
@@ -12,8 +13,13 @@ mod tests;
 
 /// Queues what the changes concern.
 pub fn wake(world: &World, changes: &[Change], queues: &Queues) {
+    let is_rush = queues.is_rush();
     for change in changes {
-        wake_one(world, change, queues);
+        if is_rush && follows_from_placement(world, change) {
+            queues.afterwards.keep(change.clone());
+        } else {
+            wake_one(world, change, queues);
+        }
     }
     // Once for all of them: many may go at a time, and many may wait.
     if changes.iter().any(|change| may_help_pending(world, change)) {
@@ -46,7 +52,7 @@ fn may_help_pending(world: &World, change: &Change) -> bool {
     }
 }
 
-fn wake_one(world: &World, change: &Change, queues: &Queues) {
+pub(crate) fn wake_one(world: &World, change: &Change, queues: &Queues) {
     match change {
         Change::Everything => wake_everything(world, queues),
         Change::Guest(id) => {
@@ -195,8 +201,17 @@ pub(crate) fn wake_jobs_on(entry: &HostEntry, world: &World, queues: &Queues) {
     queues.job.add_all(entry.placed.iter().filter_map(|guest| world.job_of(*guest)));
 }
 
-/// Guests that wait for a place: something that may help one of them changed.
+/// Guests that wait for a place: something that may help one of them changed. In a rush nearly all of them wait for their
+/// turn already, and the others are looked at afterwards.
 pub fn wake_pending(world: &World, queues: &Queues) {
+    if queues.is_rush() {
+        queues.afterwards.keep_pending();
+    } else {
+        wake_pending_now(world, queues);
+    }
+}
+
+pub(crate) fn wake_pending_now(world: &World, queues: &Queues) {
     let lane = |id| world.outline(id).map_or(0, Outline::lane);
     queues.pending.queue(&queues.placement, world.pending().iter().map(|id| (lane(*id), *id)));
 }

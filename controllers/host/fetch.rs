@@ -34,18 +34,11 @@ impl Fetches {
     /// Takes the next step for every image that the host lacks. The answer says when to look again.
     pub(super) async fn advance(&self, context: &Context, host: HypervisorId) -> Option<Duration> {
         let work = self.work(context, host)?;
-        let asks = |step: &Step| matches!(step, Step::Fetch(_) | Step::Look);
-        if work.steps.iter().any(|(_, step)| asks(step)) {
-            match work.agent.images().await {
-                Ok(list) => {
-                    let listed = list.iter().filter_map(AgentImage::image_id).collect::<Vec<_>>();
-                    self.arrived(context, host, &listed);
-                }
-                Err(error) => {
-                    Self::unlisted(context, host, &work, &error);
-                    return Some(pause_after(&error, context));
-                }
-            }
+        if work.steps.iter().any(|(_, step)| matches!(step, Step::Fetch(_)))
+            && let Err(error) = self.list(context, host, &work.agent).await
+        {
+            Self::unlisted(context, host, &work, &error);
+            return Some(pause_after(&error, context));
         }
         // What has arrived by now is not among them.
         let work = self.work(context, host)?;
@@ -136,7 +129,7 @@ impl Fetches {
         Some(FIRST_LOOK)
     }
 
-    /// The host does not list the image yet: has the fetch ended all the same?
+    /// Has the fetch ended? Only then, or when the agent cannot be asked about it, its images are listed.
     async fn look(
         &self,
         context: &Context,
@@ -148,37 +141,50 @@ impl Fetches {
         let fetch = self.lock().get_mut(&(host, image)).map(|fetch| {
             fetch.looked_at = now;
             fetch.clone()
-        });
-        if let Some(remote) = fetch.as_ref().and_then(|fetch| fetch.remote.as_deref()) {
-            match agent.job(remote).await {
-                Ok(None) => {
-                    let words = "the agent no longer knows of the fetch".to_owned();
-                    return Some(self.failed(context, host, image, words));
-                }
-                Ok(Some(job)) if job.status == AgentJobStatus::Error => {
-                    let source = source_of(context, image).unwrap_or_default();
-                    let words = hide(&job.message, &source);
-                    return Some(self.failed(context, host, image, words));
-                }
-                Ok(Some(_)) => {}
+        })?;
+        let next_look = look_interval(&fetch, now, &context.settings);
+        let job = match &fetch.remote {
+            None => None,
+            Some(remote) => match agent.job(remote).await {
+                Ok(Some(job)) if !job.status.is_final() => return Some(next_look),
+                Ok(job) => Some(job),
                 Err(error) => return Some(pause_after(&error, context)),
-            }
+            },
+        };
+        match self.list(context, host, agent).await {
+            Ok(listed) if listed.contains(&image) => return None,
+            Ok(_) => {}
+            Err(error) => return Some(pause_after(&error, context)),
         }
-        let is_unanswered =
-            |fetch: &Fetch| fetch.remote.is_none() && fetch.since.elapsed() >= EAGER;
-        if fetch.as_ref().is_some_and(is_unanswered) {
-            // The jobs do not say for which image they are: one that is under way may be this one's.
-            match agent.image_jobs().await {
+        let words = match job {
+            Some(Some(job)) if job.status == AgentJobStatus::Error => {
+                hide(&job.message, &source_of(context, image).unwrap_or_default())
+            }
+            Some(None) => "the agent no longer knows of the fetch".to_owned(),
+            None if fetch.since.elapsed() >= EAGER => match agent.image_jobs().await {
+                // The jobs do not say for which image they are: one that is under way may be this one's.
                 Ok(jobs) if jobs.iter().all(|job| job.status.is_final()) => {
-                    let words = "the agent does not know of the fetch".to_owned();
-                    return Some(self.failed(context, host, image, words));
+                    "the agent does not know of the fetch".to_owned()
                 }
-                Ok(_) => {}
+                Ok(_) => return Some(next_look),
                 Err(error) => return Some(pause_after(&error, context)),
-            }
-        }
-        let settings = &context.settings;
-        Some(fetch.map_or(settings.list_interval, |fetch| look_interval(&fetch, now, settings)))
+            },
+            Some(Some(_)) | None => return Some(next_look),
+        };
+        Some(self.failed(context, host, image, words))
+    }
+
+    /// Asks the host which images it has.
+    async fn list(
+        &self,
+        context: &Context,
+        host: HypervisorId,
+        agent: &Agent,
+    ) -> Result<Vec<ImageId>, CallError> {
+        let images = agent.images().await?;
+        let listed: Vec<_> = images.iter().filter_map(AgentImage::image_id).collect();
+        self.arrived(context, host, &listed);
+        Ok(listed)
     }
 
     /// The host lists these images.

@@ -19,12 +19,13 @@ const IMAGE_TYPE: &str = "kvm";
 /// Why an image without a document does not come.
 const NO_DOCUMENT: &str = "there is no image document that says where it is";
 
-/// So long after its begin, a fetch is looked at as often as a running job; then as often as a host at rest, and one
-/// whose answer was lost is looked for among the agent's jobs. If it arrives still later, the image is fetched twice.
+/// So long after its begin, a fetch whose answer was lost is looked for among the agent's jobs. If it arrives still later,
+/// the image is fetched twice.
 pub(super) const EAGER: Duration = Duration::from_secs(10);
 
-/// The first wait between two questions how far a fetch is; as the fetch grows older it waits as long as it is old, up to
-/// [`Settings::list_interval_busy`]. A small image is there at once, and all its guests wait for it.
+/// The first wait between two questions how far a fetch is; then it is the fetch's age, from
+/// [`Settings::list_interval_busy`] on half of it, up to [`Settings::list_interval`]. A small image is there at once, and all
+/// its guests wait for it; a large one may be on its way to a thousand hosts, each of which is asked.
 pub(super) const FIRST_LOOK: Duration = Duration::from_millis(20);
 
 /// A fetch that has brought nothing for so long has failed. Images have gigabytes.
@@ -152,11 +153,8 @@ pub(super) fn step(
 /// How often the agent is asked how far a fetch is.
 pub(super) fn look_interval(fetch: &Fetch, now: Instant, settings: &Settings) -> Duration {
     let age = now.saturating_duration_since(fetch.since);
-    if age < EAGER {
-        age.max(FIRST_LOOK).min(settings.list_interval_busy)
-    } else {
-        settings.list_interval
-    }
+    let wait = age.min(settings.list_interval_busy).max(age / 2).min(settings.list_interval);
+    wait.max(FIRST_LOOK)
 }
 
 /// Another fetch, as soon as `left` is over.

@@ -306,8 +306,9 @@ async fn an_image_that_a_guest_needs_is_fetched_once_and_again_after_a_failure()
     };
     assert_eq!(wait(Duration::ZERO), FIRST_LOOK, "a small image is there at once");
     assert_eq!(wait(Duration::from_millis(70)), Duration::from_millis(70));
-    assert_eq!(wait(Duration::from_secs(3)), settings.list_interval_busy);
+    assert_eq!(wait(Duration::from_secs(3)), Duration::from_millis(1_500));
     assert_eq!(wait(EAGER), settings.list_interval);
+    assert_eq!(wait(2 * EAGER), settings.list_interval);
     assert_eq!(step(&fetching, Some(&since(scene.now + WINDOW))), Step::Look);
     assert_eq!(step(&fetching, Some(&since(scene.now))), Step::GiveUp);
     assert!(matches!(step(&fetching, None), Step::Fetch(_)), "the fetch was forgotten");

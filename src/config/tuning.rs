@@ -28,6 +28,7 @@ pub struct Tuning {
     pub status_interval: Span,
     pub message_interval: Span,
     pub job_retention: Span,
+    pub placement_rush: usize,
     pub requests_per_agent: usize,
     /// Another one a process, unless it is given here.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,6 +56,7 @@ impl Tuning {
             status_interval,
             message_interval,
             job_retention,
+            placement_rush,
             requests_per_agent,
             seed,
         } = self.clone();
@@ -76,6 +78,7 @@ impl Tuning {
             status_interval: status_interval.0,
             message_interval: message_interval.0,
             job_retention: job_retention.0,
+            placement_rush,
             requests_per_agent,
             seed: seed.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().1),
         }
@@ -125,6 +128,7 @@ impl Default for Tuning {
             status_interval,
             message_interval,
             job_retention,
+            placement_rush,
             requests_per_agent,
             seed: _,
         } = Settings::default();
@@ -146,6 +150,7 @@ impl Default for Tuning {
             status_interval: status_interval.into(),
             message_interval: message_interval.into(),
             job_retention: job_retention.into(),
+            placement_rush,
             requests_per_agent,
             seed: None,
         }

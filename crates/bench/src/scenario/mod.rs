@@ -79,9 +79,10 @@ impl Fleet {
         Ok(Self { leader, standby, hosts, kv, etcd })
     }
 
-    /// Names and processes of the programs.
-    pub(crate) fn pids(&self) -> [(&'static str, u32); 3] {
+    /// Names and processes of the programs, this one among them.
+    pub(crate) fn pids(&self) -> [(&'static str, u32); 4] {
         [
+            ("bench", std::process::id()),
             ("leader", self.leader.program.pid()),
             ("standby", self.standby.program.pid()),
             ("hosts", self.hosts.pid()),

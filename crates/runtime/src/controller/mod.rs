@@ -8,9 +8,6 @@
 //! controllers run side by side, and one that has much to do gives way to everything else of the process every few plans:
 //! the lease is renewed, answers are read and what somebody waits for goes on while tens of thousands of keys are due.
 //!
-//! A controller may stand [behind](Controller::behind) another one's backlog: while that is long, it works in bursts with
-//! rests between them. What changes again and again meanwhile is looked at once a burst, and the backlog is gone sooner.
-//!
 //! When [`Controller::run`] is cancelled, the reconciles under way are dropped where they wait. They are written for
 //! that: whatever they had begun, the next one plans from what is.
 
@@ -42,18 +39,6 @@ pub use rescan::rescan;
 /// After so many steps (a key begun or ended) a controller gives way. A plan takes some ten to some hundred microseconds,
 /// so that nobody waits for a controller longer than a few milliseconds.
 const STEPS_AT_ONCE: u32 = 16;
-
-/// A controller behind a long backlog rests so many times as long as its last burst took,
-const REST_A_BURST: u32 = 3;
-/// but at least so long, for what changes in a moment mostly changes again,
-const SHORTEST_REST: Duration = Duration::from_secs(1);
-/// and at most so long: what waits for it is late by no more than that and a burst.
-const LONGEST_REST: Duration = Duration::from_secs(5);
-/// How often it looks whether the backlog is still long.
-const REST_LOOK: Duration = Duration::from_millis(10);
-
-/// Says whether a backlog is long.
-pub type Backlog = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Brings one object from what is towards what shall be.
 #[async_trait]
@@ -146,30 +131,7 @@ pub struct Controller<R: Reconciler> {
     workers: usize,
     timeout: Option<Duration>,
     queue: Arc<Queue<R::Key>>,
-    ahead: Option<Backlog>,
     metrics: ControllerMetrics,
-}
-
-/// Work and rest of a controller behind a long backlog.
-#[derive(Default)]
-struct Bursts {
-    began: Option<Instant>,
-    /// Nothing was due, and this is when to look again at the latest.
-    rest_until: Option<Instant>,
-}
-
-impl Bursts {
-    /// Something is due after a rest, or after there was nothing to do.
-    fn begin(&mut self) {
-        (self.began, self.rest_until) = (Some(Instant::now()), None);
-    }
-
-    /// All that was due is handed out.
-    fn end(&mut self) {
-        let took = self.began.map_or(Duration::ZERO, |began| began.elapsed());
-        let rest = took.saturating_mul(REST_A_BURST).clamp(SHORTEST_REST, LONGEST_REST);
-        self.rest_until = Some(Instant::now() + rest);
-    }
 }
 
 /// How a reconcile ended, with what the engine needs to settle it.
@@ -206,14 +168,7 @@ impl<R: Reconciler> Controller<R> {
         let workers = workers.max(1);
         let metrics = metrics.controller(reconciler.name());
         metrics.may_use(workers);
-        Self { reconciler, workers, timeout, queue, ahead: None, metrics }
-    }
-
-    /// While `backlog` is long, that goes first: this one works in bursts, with rests of one to five seconds between them.
-    #[must_use]
-    pub fn behind(mut self, backlog: Backlog) -> Self {
-        self.ahead = Some(backlog);
-        self
+        Self { reconciler, workers, timeout, queue, metrics }
     }
 
     /// The name of its loop.
@@ -231,7 +186,7 @@ impl<R: Reconciler> Controller<R> {
         let _closes = CloseOnDrop(Arc::clone(&self.queue));
         let mut running = FuturesUnordered::new();
         let mut failures = Failures::new();
-        let (mut steps, mut bursts) = (0, Bursts::default());
+        let mut steps = 0;
         loop {
             steps += 1;
             if steps == STEPS_AT_ONCE {
@@ -245,29 +200,12 @@ impl<R: Reconciler> Controller<R> {
                 Some(finished) = running.next(), if !running.is_empty() => {
                     self.settle(finished, &mut failures);
                 }
-                next = self.next(&mut bursts), if running.len() < self.workers => match next {
+                next = self.queue.next_with_cause(), if running.len() < self.workers => match next {
                     Some((key, cause)) => running.push(self.reconcile(key, cause)),
                     None => return,
                 },
             }
         }
-    }
-
-    /// The next key. A burst ends when nothing is due any more, and the rest after it when it is over or the backlog is short.
-    async fn next(&self, bursts: &mut Bursts) -> Option<(R::Key, Cause)> {
-        let is_long = || self.ahead.as_ref().is_some_and(|is_long| is_long());
-        if bursts.rest_until.is_none() && is_long() {
-            if let Some(handed) = self.queue.try_next_with_cause() {
-                return Some(handed);
-            }
-            bursts.end();
-        }
-        while bursts.rest_until.is_some_and(|until| Instant::now() < until) && is_long() {
-            tokio::time::sleep(REST_LOOK).await;
-        }
-        let next = self.queue.next_with_cause().await;
-        bursts.begin();
-        next
     }
 
     /// One reconcile, guarded; ends with an account of it and never by a panic.

@@ -1,7 +1,7 @@
 //! What the engine promises, on paused time.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 
@@ -46,17 +46,6 @@ impl Bench {
     where
         Fut: Future<Output = Answer> + Send + 'static,
     {
-        Self::start_behind(Arc::new(|| false), options, work)
-    }
-
-    fn start_behind<Fut>(
-        backlog: Backlog,
-        options: ControllerOptions,
-        work: impl Fn(u32, usize) -> Fut + Send + Sync + 'static,
-    ) -> Self
-    where
-        Fut: Future<Output = Answer> + Send + 'static,
-    {
         let (metrics, began) = (Metrics::new(), Instant::now());
         let calls = Arc::<Mutex<Vec<(u32, Duration)>>>::default();
         let seen = Arc::clone(&calls);
@@ -66,7 +55,7 @@ impl Bench {
             seen.push((key, began.elapsed()));
             work(key, before).boxed()
         });
-        let controller = Controller::new(Arc::new(reconciler), options, &metrics).behind(backlog);
+        let controller = Controller::new(Arc::new(reconciler), options, &metrics);
         let (queue, tasks) = (controller.queue(), crate::tasks::Tasks::new());
         let token = tasks.token().child_token();
         tasks.spawn("controller", controller.run(token.clone()));
@@ -317,43 +306,4 @@ async fn a_controller_with_much_to_do_gives_way_every_few_steps() {
         assert!(now - begun <= 16, "{} plans in a row", now - begun);
         begun = now;
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn behind_a_long_backlog_a_controller_works_in_bursts_and_rests_between_them() {
-    let is_long = Arc::new(AtomicBool::new(true));
-    let backlog = Arc::clone(&is_long);
-    let bench = Bench::start_behind(
-        Arc::new(move || backlog.load(Ordering::SeqCst)),
-        workers(4),
-        |_, _| async { Ok(Outcome::unchanged()) },
-    );
-    let short = Duration::from_millis(100);
-    bench.queue.add_all(0..100);
-    assert_eq!(bench.pass(short).await.len(), 100, "what is due is one burst");
-    for _ in 0..8 {
-        bench.queue.add(1);
-        assert_eq!(bench.pass(short).await.len(), 100, "it rests");
-    }
-    assert_eq!(bench.pass(2 * short).await.len(), 101, "once for all that came meanwhile");
-    bench.queue.add(2);
-    assert_eq!(bench.pass(short).await.len(), 101);
-    is_long.store(false, Ordering::SeqCst);
-    assert_eq!(bench.pass(short).await.len(), 102, "the backlog is gone");
-    bench.queue.add(3);
-    assert_eq!(bench.pass(Duration::from_millis(1)).await.len(), 103);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_long_burst_is_followed_by_a_longer_rest_within_bounds() {
-    let mut bursts = Bursts::default();
-    let mut rest_after = async |burst| {
-        bursts.begin();
-        tokio::time::sleep(burst).await;
-        bursts.end();
-        bursts.rest_until.unwrap() - Instant::now()
-    };
-    assert_eq!(rest_after(Duration::from_millis(10)).await, SHORTEST_REST);
-    assert_eq!(rest_after(seconds(1)).await, seconds(3));
-    assert_eq!(rest_after(seconds(60)).await, LONGEST_REST);
 }

@@ -182,18 +182,13 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> Queue<K> {
         }
     }
 
-    /// The next key if one is due now, and whether a rescan alone has woken it.
-    pub fn try_next_with_cause(&self) -> Option<(K, Cause)> {
+    /// The next key if one is due now: for loops that take all that is due and plan it together.
+    pub fn try_next(&self) -> Option<K> {
         let handed = {
             let mut shared = self.lock();
             if shared.closed { None } else { shared.state.next(Instant::now()) }
         }?;
-        Some(self.hand_out(handed))
-    }
-
-    /// The next key if one is due now.
-    pub fn try_next(&self) -> Option<K> {
-        self.try_next_with_cause().map(|(key, _)| key)
+        Some(self.hand_out(handed).0)
     }
 
     /// The work on the key has ended. Without a [`Self::retry`] meanwhile it went well, and its backoff begins anew.
@@ -203,9 +198,14 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> Queue<K> {
         }
     }
 
-    /// How many keys are being worked on.
-    pub fn working(&self) -> usize {
-        self.lock().state.working()
+    /// How many keys are due and not handed out.
+    pub fn due(&self) -> usize {
+        self.lock().state.due(Instant::now())
+    }
+
+    /// How many keys are due or being worked on.
+    pub fn backlog(&self) -> usize {
+        self.lock().state.backlog(Instant::now())
     }
 
     /// How many keys wait, due or not, or are being worked on.

@@ -211,8 +211,13 @@ impl<K: Clone + Eq + Hash> State<K> {
         self.waiting.len() + self.working.len()
     }
 
-    pub(super) fn working(&self) -> usize {
-        self.working.len()
+    pub(super) fn due(&mut self, now: Instant) -> usize {
+        self.promote(now);
+        self.ready.len()
+    }
+
+    pub(super) fn backlog(&mut self, now: Instant) -> usize {
+        self.due(now) + self.working.len()
     }
 
     pub(super) fn load(&mut self, now: Instant) -> QueueLoad {
