@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
 use crate::queues::Queues;
-use crate::wake::{wake_one, wake_pending_now};
+use crate::wake::wake_one;
 use crate::world::{Change, Outline, World, WorldCell};
 
 /// What is kept is looked at so often.
@@ -38,41 +38,22 @@ const AT_ONCE: usize = 512;
 /// What waits until the rush is over.
 #[derive(Default)]
 pub(crate) struct Afterwards {
-    kept: Mutex<Kept>,
+    kept: Mutex<Vec<Change>>,
     came: Notify,
-}
-
-#[derive(Default)]
-struct Kept {
-    changes: Vec<Change>,
-    /// Whether those who wait for a place are to be looked at again.
-    pending: bool,
-}
-
-impl Kept {
-    fn is_empty(&self) -> bool {
-        self.changes.is_empty() && !self.pending
-    }
 }
 
 impl Afterwards {
     /// Keeps a change.
     pub(crate) fn keep(&self, change: Change) {
-        self.lock().changes.push(change);
+        self.lock().push(change);
         self.came.notify_one();
     }
 
-    /// Remembers that those who wait for a place are to be looked at again. In a rush most of them wait for their turn.
-    pub(crate) fn keep_pending(&self) {
-        self.lock().pending = true;
-        self.came.notify_one();
-    }
-
-    fn take(&self) -> Kept {
+    fn take(&self) -> Vec<Change> {
         mem::take(&mut *self.lock())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Change>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,25 +94,18 @@ pub(crate) async fn let_go_in_time(world: &WorldCell, queues: &Queues) {
         while !queues.afterwards.lock().is_empty() {
             wait(queues, last).await;
             let kept = queues.afterwards.take();
-            for some in kept.changes.chunks(AT_ONCE) {
+            for some in kept.chunks(AT_ONCE) {
                 let_go(&world.read(), some, queues);
                 tokio::task::yield_now().await;
             }
-            if kept.pending {
-                wake_pending_now(&world.read(), queues);
-            }
-            last = (kept.changes.len() > FEW).then(Instant::now);
+            last = (kept.len() > FEW).then(Instant::now);
         }
     }
 }
 
 /// Lets go of what is kept now: whoever looks at everything would find it.
 pub(crate) fn let_go_now(world: &World, queues: &Queues) {
-    let kept = queues.afterwards.take();
-    let_go(world, &kept.changes, queues);
-    if kept.pending {
-        wake_pending_now(world, queues);
-    }
+    let_go(world, &queues.afterwards.take(), queues);
 }
 
 fn let_go(world: &World, changes: &[Change], queues: &Queues) {
@@ -145,8 +119,8 @@ async fn wait(queues: &Queues, last: Option<Instant>) {
     let began = Instant::now();
     // When what went last was worked off.
     let mut rests_since = last.is_none().then_some(began);
-    while queues.is_rush() && began.elapsed() < PATIENCE {
-        let is_little = || queues.afterwards.lock().changes.len() <= FEW;
+    while queues.is_rush_going_on() && began.elapsed() < PATIENCE {
+        let is_little = || queues.afterwards.lock().len() <= FEW;
         if began.elapsed() >= GATHER && is_little() {
             return;
         }
@@ -280,15 +254,5 @@ mod tests {
         bench.queues.guest.add_all((0..1_000).map(id));
         let longest = waited(Some(Instant::now())).await;
         assert!(longest >= PATIENCE, "what went before is not worked off: {longest:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn those_who_wait_for_a_place_are_looked_at_again_after_the_rush() {
-        let bench = Bench::new();
-        bench.rush();
-        crate::wake::wake_pending(&bench.store.world, &bench.queues);
-        assert_eq!(bench.queues.placement.len(), 2, "nobody is queued in a rush");
-        let_go_now(&bench.store.world, &bench.queues);
-        assert_eq!(bench.queues.placement.len(), 3);
     }
 }

@@ -236,7 +236,7 @@ impl Process {
             Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
         }
         let placement = Arc::new(PlacementReconciler::new(context.clone()));
-        Self::spawn(self.controller(placement, &context.queues.placement, 512), tasks);
+        Self::spawn(self.controller(placement, &context.queues.placement, 1024), tasks);
         info!("placement begins");
         rollback::accepted(&self.world, incarnation).await;
     }

@@ -1,11 +1,11 @@
 //! The queues of the loops: where a change, a report or another loop says "look at this again".
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use lochness_api::{GuestId, HypervisorId, JobId, Kind, SubnetId};
 use lochness_runtime::backoff::BackoffOptions;
 use lochness_runtime::metrics::Metrics;
-use lochness_runtime::queue::{Lane, Queue};
+use lochness_runtime::queue::Queue;
 
 use crate::afterwards::Afterwards;
 use crate::settings::Settings;
@@ -29,36 +29,13 @@ pub struct Queues {
     pub object: Arc<Queue<(Kind, String)>>,
     /// The cluster's status.
     pub cluster: Arc<Queue<()>>,
-    /// Guests that wait for a place.
-    pub(crate) pending: Arc<PendingWake>,
     /// What follows from placements, while very many are being made.
     pub(crate) afterwards: Arc<Afterwards>,
     rush: usize,
 }
 
-/// When all guests that wait for a place were last queued.
-#[derive(Default)]
-pub(crate) struct PendingWake(Mutex<Option<u64>>);
-
-impl PendingWake {
-    /// Queues them, unless nothing was handed out of the queue since they last were: then each of them still waits there,
-    /// for who came to wait meanwhile was queued by the change that made it so. A thousand hosts that come at once, each a
-    /// hope for ten thousand guests, would otherwise cost ten million times a look at the queue.
-    pub(crate) fn queue(
-        &self,
-        placement: &Queue<GuestId>,
-        pending: impl IntoIterator<Item = (Lane, GuestId)>,
-    ) {
-        let mut queued_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Read before they are added: what is handed out meanwhile makes the next call add them again.
-        let handed_out = placement.handed_out();
-        if *queued_at == Some(handed_out) {
-            return;
-        }
-        placement.add_all_in(pending);
-        *queued_at = Some(handed_out);
-    }
-}
+/// A rush is over when no more than one in so many guests of what makes a rush are left.
+const REST_OF_RUSH: usize = 16;
 
 impl Queues {
     /// Empty queues, named as their loops.
@@ -78,7 +55,6 @@ impl Queues {
             firewall: Queue::new("firewall", backoff, metrics),
             object: Queue::new("object", backoff, metrics),
             cluster: Queue::new("cluster", backoff, metrics),
-            pending: Arc::default(),
             afterwards: Arc::default(),
             rush: settings.placement_rush,
         }
@@ -87,6 +63,11 @@ impl Queues {
     /// Whether very many guests are due to be placed, or being placed.
     pub(crate) fn is_rush(&self) -> bool {
         self.placement.backlog() > self.rush
+    }
+
+    /// Whether a rush that began is not over yet. What waits for its end would keep its last ones from being placed.
+    pub(crate) fn is_rush_going_on(&self) -> bool {
+        self.placement.backlog() > self.rush / REST_OF_RUSH
     }
 
     /// How many keys are due in the loops that a placement wakes.

@@ -201,19 +201,21 @@ pub(crate) fn wake_jobs_on(entry: &HostEntry, world: &World, queues: &Queues) {
     queues.job.add_all(entry.placed.iter().filter_map(|guest| world.job_of(*guest)));
 }
 
-/// Guests that wait for a place: something that may help one of them changed. In a rush nearly all of them wait for their
-/// turn already, and the others are looked at afterwards.
+/// Guests that wait for a place: something that may help one of them changed.
+///
+/// Who was woken by the last such change and not looked at since still waits in the queue, as does who came to wait
+/// meanwhile: only who was looked at is queued again. A thousand hosts that come at once, each a hope for ten thousand
+/// guests, would otherwise cost ten million times a look at the queue.
 pub fn wake_pending(world: &World, queues: &Queues) {
-    if queues.is_rush() {
-        queues.afterwards.keep_pending();
-    } else {
-        wake_pending_now(world, queues);
+    let pending = world.pending();
+    let lane = |id: GuestId| (world.outline(id).map_or(0, Outline::lane), id);
+    match queues.placement.take_handed_out() {
+        Some(looked_at) => {
+            let waiting = looked_at.into_iter().filter(|id| pending.contains(id));
+            queues.placement.add_all_in(waiting.map(lane));
+        }
+        None => queues.placement.add_all_in(pending.iter().copied().map(lane)),
     }
-}
-
-pub(crate) fn wake_pending_now(world: &World, queues: &Queues) {
-    let lane = |id| world.outline(id).map_or(0, Outline::lane);
-    queues.pending.queue(&queues.placement, world.pending().iter().map(|id| (lane(*id), *id)));
 }
 
 fn wake_object(world: &World, kind: Kind, id: &str, queues: &Queues) {

@@ -253,7 +253,6 @@ mod tests {
             choose(fleet, need, &mut random).ok().map(|candidate| candidate.host.id)
         });
         assert!(whole > 1_000, "{whole}");
-        println!("drawn {drawn} of {whole}");
         assert!(drawn * 100 >= whole * 97, "{drawn} of {whole}");
     }
 

@@ -19,6 +19,8 @@ const TELL: Duration = Duration::from_secs(10);
 pub(crate) struct Count {
     /// Index keys: guests that are placed.
     pub(crate) placed: usize,
+    /// Addresses that were reserved.
+    pub(crate) addresses: usize,
     /// Guests' statuses that say `Running`, counted once each.
     pub(crate) running: usize,
     /// Guests' statuses that came at all.
@@ -38,9 +40,19 @@ pub(crate) struct Tally {
 impl Tally {
     /// Counts from now on.
     pub(crate) async fn start(kv: Arc<EtcdKv>) -> anyhow::Result<Self> {
+        Self::under(kv, "").await
+    }
+
+    /// The same, of subnets and their addresses alone.
+    pub(crate) async fn of_addresses(kv: Arc<EtcdKv>) -> anyhow::Result<Self> {
+        Self::under(kv, "subnets/").await
+    }
+
+    async fn under(kv: Arc<EtcdKv>, below: &str) -> anyhow::Result<Self> {
         let prefix = Prefix::default();
+        let watched = format!("{}{below}", prefix.as_str());
         let from = kv.range(lochness_kv::RangeRequest::key("none")).await?.header.revision + 1;
-        let mut stream = kv.watch(WatchRequest::prefix(prefix.as_str().to_owned(), from)).await?;
+        let mut stream = kv.watch(WatchRequest::prefix(watched, from)).await?;
         let (sender, counts) = watch::channel(Count::default());
         let task = tokio::spawn(async move {
             let mut count = Count::default();
@@ -59,6 +71,7 @@ impl Tally {
                     let Event::Put(kv) = event else { continue };
                     match key {
                         Some(Key::Placement(..)) => count.placed += 1,
+                        Some(Key::Address(..)) => count.addresses += 1,
                         Some(Key::GuestStatus(id)) => {
                             count.statuses += 1;
                             let phase = phase(&kv.value);

@@ -45,7 +45,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             .bounded(Bound::AtLeast(0.7))
             .stolen(&stolen),
     ];
-    let large = if std::env::var_os("NOLARGE").is_some() {0} else {scale.pick(0, 5_000, 10_000)};
+    let large = scale.pick(0, 5_000, 10_000);
     if large > 0 {
         let round = place(scale, large, guests).await?;
         let name = format!("placements, {large} hosts against {small}");
@@ -68,14 +68,17 @@ struct Round {
 
 async fn place(scale: &Scale, hosts: u32, guests: u32) -> anyhow::Result<Round> {
     let fleet = Fleet::start_with(scale, hosts, NEVER).await?;
-    let mut tally = Tally::start(fleet.kv.clone()).await?;
-    put_all(&fleet.kv, (0..guests).map(guest)).await?;
     let all = usize::try_from(guests)?;
-    tally.until("all guests wait", LIMIT, |count| count.statuses >= all).await?;
+    let mut waiting = Tally::start(fleet.kv.clone()).await?;
+    put_all(&fleet.kv, (0..guests).map(guest)).await?;
+    waiting.until("all guests wait", LIMIT, |count| count.statuses >= all).await?;
+    drop(waiting);
+    // Who looks on takes as little of the processors as can be.
+    let mut tally = Tally::of_addresses(fleet.kv.clone()).await?;
     let meter = Meter::start(&fleet.etcd, &fleet.pids())?;
     let watch = Stopwatch::start()?;
     put_all(&fleet.kv, [subnet()]).await?;
-    tally.until("all guests are placed", LIMIT, |count| count.placed >= all).await?;
+    tally.until("all guests are placed", LIMIT, |count| count.addresses >= all).await?;
     let rate = f64::from(guests) / watch.elapsed().as_secs_f64();
     let template = Template::read(&fleet.kv).await.context("what a placement wrote")?;
     Ok(Round { rate, stolen: watch.stolen()?, cpu: meter.words()?, template })

@@ -28,7 +28,7 @@ const LAG_POLL: Duration = Duration::from_millis(10);
 const SLOTS_FOR_FEW: usize = 2;
 /// Beyond these, one more for so many commits that wait. A transaction costs etcd about as much as a dozen commits nested
 /// in one, so that under load a few that wait for the next answer make everything faster.
-const COMMITS_A_SLOT: usize = 32;
+const COMMITS_A_SLOT: usize = 96;
 /// How long transactions in flight may still take when the loop is stopped; after it their outcome is unknown.
 const STOP_GRACE: Duration = Duration::from_secs(1);
 

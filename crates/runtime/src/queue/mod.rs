@@ -109,10 +109,10 @@ impl<K: Clone + Ord + Hash + Send + Sync + 'static> Queue<K> {
         self.metrics.adds.inc_by(added);
     }
 
-    /// How many keys were handed out so far. While it stays, whatever was due is still due: adding it again would change
-    /// nothing.
-    pub fn handed_out(&self) -> u64 {
-        self.lock().state.handed_out()
+    /// The keys that were handed out since this was last called, some perhaps more than once; `None` the first time, and
+    /// when they are too many to tell. Whatever else was due then is still due: adding it again would change nothing.
+    pub fn take_handed_out(&self) -> Option<Vec<K>> {
+        self.lock().state.take_handed_out()
     }
 
     /// The key is due after `delay`, unless it is due earlier already.

@@ -22,6 +22,9 @@ use tokio::time::Instant;
 use super::ready::{Lane, Ready};
 use crate::metrics::QueueLoad;
 
+/// So many keys that were handed out are remembered, for whoever asks which they were.
+const MOST_HANDED_OUT: usize = 1 << 16;
+
 /// What put a key into the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
@@ -68,7 +71,8 @@ pub(super) struct State<K> {
     /// Only keys whose last work failed.
     failures: FxHashMap<K, u32>,
     next_order: u64,
-    handed_out: u64,
+    /// The keys that were handed out since somebody last asked; not kept when that is too long ago.
+    handed_out: Option<Vec<K>>,
 }
 
 impl<K: Clone + Eq + Hash> State<K> {
@@ -81,7 +85,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             working: FxHashMap::default(),
             failures: FxHashMap::default(),
             next_order: 0,
-            handed_out: 0,
+            handed_out: None,
         }
     }
 
@@ -178,7 +182,7 @@ impl<K: Clone + Eq + Hash> State<K> {
             Some(Waiting::Delayed { .. }) | None => unreachable!("a ready key waits as ready"),
         };
         self.working.insert(key.clone(), Working { since: now, again: None, failed: false });
-        self.handed_out += 1;
+        self.note_handed_out(&key);
         Some(Handed { key, cause, due_since })
     }
 
@@ -202,8 +206,18 @@ impl<K: Clone + Eq + Hash> State<K> {
         self.delayed.first_key_value().map(|((due, _), _)| *due)
     }
 
-    pub(super) fn handed_out(&self) -> u64 {
-        self.handed_out
+    /// The keys that were handed out since this was last called; `None` when they are too many to tell.
+    pub(super) fn take_handed_out(&mut self) -> Option<Vec<K>> {
+        self.handed_out.replace(Vec::new())
+    }
+
+    fn note_handed_out(&mut self, key: &K) {
+        if let Some(keys) = &mut self.handed_out {
+            keys.push(key.clone());
+            if keys.len() > MOST_HANDED_OUT {
+                self.handed_out = None;
+            }
+        }
     }
 
     /// Keys that wait, due or not, or are being worked on.
