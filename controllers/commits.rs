@@ -69,10 +69,11 @@ impl Commits {
     /// cannot be reached later says nothing of it.
     pub async fn commit(&self, commit: Commit) -> Result<i64, ReconcileError> {
         debug_assert!(is_anchored(&commit), "a commit compares a key that it writes: {commit:?}");
+        let commit = Arc::new(commit);
         let mut wait = FIRST_RETRY;
         let mut may_have_happened = false;
         loop {
-            match self.committer.commit(commit.clone()).await {
+            match self.committer.commit(Arc::clone(&commit)).await {
                 Verdict::Committed { revision } => {
                     self.newest.fetch_max(revision, Ordering::Relaxed);
                     self.world.wait_for(revision).await;

@@ -1,10 +1,10 @@
 //! The statuses that this loop writes: not placed and why, just placed, adopted.
 
 use jiff::Timestamp;
+use lochness_api::JobId;
 use lochness_api::status::{
     Condition, ConditionStatus, ConditionType, GuestStatus, Phase, Placement, Reason, set_condition,
 };
-use lochness_api::{Digest, JobId};
 
 use super::adopt::Adoption;
 use super::refusal::Refusal;
@@ -73,11 +73,8 @@ pub(super) fn adopted(entry: &GuestEntry, found: Adoption, now: Timestamp) -> Gu
 
 /// What a new status takes from the former: the times of answers that stay, and the digest of the document it answers.
 fn carried(entry: &GuestEntry) -> GuestStatus {
-    let observed = entry
-        .document
-        .as_ref()
-        .and_then(|declared| declared.valid())
-        .map(|document| Digest::of_guest(document));
+    let is_valid = entry.document.as_ref().is_some_and(|declared| declared.valid().is_some());
+    let observed = entry.digest().filter(|_| is_valid);
     let conditions = entry.status().map(|former| former.conditions.clone()).unwrap_or_default();
     GuestStatus { observed, conditions, ..GuestStatus::default() }
 }

@@ -62,9 +62,9 @@ impl World {
             Key::GuestStatus(id) => {
                 let status = Stored::<GuestStatus>::decode(kv);
                 let mut is_moved = false;
-                self.change_guest(id, |entry| {
-                    let former = entry.status.replace(status);
-                    is_moved = place_of(former.as_ref()) != place_of(entry.status.as_ref());
+                self.change_guest_status(id, |held| {
+                    let former = held.replace(status);
+                    is_moved = place_of(former.as_ref()) != place_of(held.as_ref());
                 });
                 if is_moved { Change::GuestPlaced(id) } else { Change::GuestStatus(id) }
             }

@@ -6,14 +6,14 @@ use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use lochness_api::document::{Hypervisor, Subnet};
-use lochness_api::status::Phase;
+use lochness_api::status::{GuestStatus, Phase};
 use lochness_api::{FwGroupId, GuestId, HypervisorId, ImageId, Kind, SubnetId};
 
 use super::addresses::Fit;
 use super::numbered::Place;
 use super::overlaps::Extent;
 use super::packed::Keys;
-use super::stored::Declared;
+use super::stored::{Declared, Stored};
 use super::{GuestEntry, HostEntry, Reservation, SubnetEntry, World};
 
 impl World {
@@ -30,6 +30,21 @@ impl World {
             self.index_guest(id, place, &entry);
             self.guests.put(id, entry);
         }
+    }
+
+    /// Changes the status of a guest that has one afterwards, and what is derived from it: most of what is written is that.
+    pub(super) fn change_guest_status(
+        &mut self,
+        id: GuestId,
+        change: impl FnOnce(&mut Option<Stored<GuestStatus>>),
+    ) {
+        let (place, mut entry) = self.guests.lift(id);
+        self.unindex_guest(id, place, &entry);
+        let member_before = membership(&entry);
+        change(&mut entry.status);
+        self.group_members.moved(member_before, membership(&entry));
+        self.index_guest(id, place, &entry);
+        self.guests.put_status(id, entry);
     }
 
     /// Derives from all guests of a list what is derived from a guest, once.

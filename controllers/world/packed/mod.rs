@@ -125,6 +125,24 @@ impl Guests {
         (place, entry)
     }
 
+    /// Takes out the entry of a guest whose status is about to change, to be put back with
+    /// [`put_status`](Self::put_status). The rest of its record stays as it is.
+    pub(super) fn lift(&mut self, id: GuestId) -> (Place, GuestEntry) {
+        self.records.entry(id);
+        let place = self.records.place(&id).expect("an entry has just been made");
+        let entry = self.unpacked.take(id);
+        (place, entry.unwrap_or_else(|| self.unpack(id, self.records.value(place))))
+    }
+
+    /// Puts a guest back that has another status and is otherwise as it was.
+    pub(super) fn put_status(&mut self, id: GuestId, entry: GuestEntry) {
+        let Self { records, pool, shapes, unpacked } = self;
+        let status = entry.status.as_ref().map(|it| status::write(pool, shapes, it));
+        let part = status.as_deref().unwrap_or_default();
+        splice(records.entry(id), pool, Part::Status, part, Outline::of(&entry));
+        unpacked.put(id, entry);
+    }
+
     /// Gives up the place of a guest that was taken out.
     pub(super) fn give_up(&mut self, id: GuestId) {
         self.records.remove(&id);

@@ -1,6 +1,7 @@
 //! Groups of commits as transactions: what fits into one, how it looks, and what its answer means for each.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use lochness_kv::{Compare, KvError, Op, OpResponse, Txn, TxnResponse};
 use lochness_mutant::Mutant;
@@ -15,8 +16,8 @@ const OPERATION_BYTES: usize = 64;
 /// A commit on its way, and who waits for its verdict.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    /// What to write.
-    pub(super) commit: Commit,
+    /// What to write. Whoever handed it in may have to hand it in again.
+    pub(super) commit: Arc<Commit>,
     /// How much of a transaction it takes.
     pub(super) weight: Weight,
     /// The keys that it touches.
@@ -101,7 +102,7 @@ impl Limits {
 /// The transaction of a group. Copies no keys or values: they are shared.
 pub(super) fn transaction(fence: &Compare, group: &[Ticket]) -> Txn {
     let child = |ticket: &Ticket| {
-        let Commit { compares, writes } = ticket.commit.clone();
+        let Commit { compares, writes } = (*ticket.commit).clone();
         Op::Txn(Txn { compares, success: writes, failure: Vec::new() })
     };
     Txn {
@@ -196,7 +197,12 @@ mod tests {
         // Someone waits for every verdict in these tests.
         std::mem::forget(verdict);
         let footprint = Footprint::of(&commit).unwrap();
-        Ticket { weight: limits.weigh(&commit).unwrap(), footprint, commit, reply }
+        Ticket {
+            weight: limits.weigh(&commit).unwrap(),
+            footprint,
+            commit: Arc::new(commit),
+            reply,
+        }
     }
 
     fn sizes(limits: Limits, puts: impl IntoIterator<Item = usize>) -> Vec<usize> {

@@ -135,13 +135,13 @@ impl Committer {
     }
 
     /// Hands a commit in and waits for its verdict. Dropped before that, the commit may still happen.
-    pub async fn commit(&self, commit: Commit) -> Verdict {
-        let verdict = self.verdict(commit).await;
+    pub async fn commit(&self, commit: impl Into<Arc<Commit>>) -> Verdict {
+        let verdict = self.verdict(commit.into()).await;
         self.metrics.decided(verdict.name());
         verdict
     }
 
-    async fn verdict(&self, commit: Commit) -> Verdict {
+    async fn verdict(&self, commit: Arc<Commit>) -> Verdict {
         if self.fenced.load(Ordering::Acquire) {
             return Verdict::Fenced;
         }
