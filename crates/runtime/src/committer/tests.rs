@@ -121,9 +121,9 @@ async fn few_commits_wait_for_an_answer_while_transactions_are_in_flight_and_man
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert_eq!(fixture.tap.group_sizes().len(), expected, "after {number}");
     }
-    let many = fixture.spawn((0..30).map(|key| puts(&format!("many/{key}"))));
+    let many = fixture.spawn((0..94).map(|key| puts(&format!("many/{key}"))));
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(fixture.tap.group_sizes(), [1, 1, 32]);
+    assert_eq!(fixture.tap.group_sizes(), [1, 1, 96]);
     fixture.tap.turn(Flow::Open);
     check_committed(&sent.join_all().await);
     check_committed(&many.join_all().await);
