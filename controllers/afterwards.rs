@@ -88,17 +88,17 @@ pub(crate) fn follows_from_placement(world: &World, change: &Change) -> bool {
 
 /// Lets go of what is kept, again and again. Has no end of its own.
 pub(crate) async fn let_go_in_time(world: &WorldCell, queues: &Queues) {
-    let mut last = None;
+    let mut has_much_before = false;
     loop {
         queues.afterwards.came.notified().await;
         while !queues.afterwards.lock().is_empty() {
-            wait(queues, last).await;
+            wait(queues, has_much_before).await;
             let kept = queues.afterwards.take();
             for some in kept.chunks(AT_ONCE) {
                 let_go(&world.read(), some, queues);
                 tokio::task::yield_now().await;
             }
-            last = (kept.len() > FEW).then(Instant::now);
+            has_much_before = kept.len() > FEW;
         }
     }
 }
@@ -114,11 +114,11 @@ fn let_go(world: &World, changes: &[Change], queues: &Queues) {
     }
 }
 
-/// Waits until what is kept may go. `last` is when many went.
-async fn wait(queues: &Queues, last: Option<Instant>) {
+/// Waits until what is kept may go; `has_much_before` says whether much went before it, which may not be worked off yet.
+async fn wait(queues: &Queues, has_much_before: bool) {
     let began = Instant::now();
-    // When what went last was worked off.
-    let mut rests_since = last.is_none().then_some(began);
+    // When that was worked off.
+    let mut rests_since = (!has_much_before).then_some(began);
     while queues.is_rush_going_on() && began.elapsed() < PATIENCE {
         let is_little = || queues.afterwards.lock().len() <= FEW;
         if began.elapsed() >= GATHER && is_little() {
@@ -215,7 +215,7 @@ mod tests {
         while let Some(guest) = bench.queues.placement.try_next() {
             bench.queues.placement.done(&guest);
         }
-        wait(&bench.queues, None).await;
+        wait(&bench.queues, false).await;
         let_go_now(&bench.store.world, &bench.queues);
         assert!(bench.is_woken());
     }
@@ -241,18 +241,18 @@ mod tests {
                 bench.queues.afterwards.keep(Change::Placement(bench.host, bench.guest));
             }
         };
-        let waited = async |last| {
+        let waited = async |has_much_before| {
             let began = Instant::now();
-            wait(&bench.queues, last).await;
+            wait(&bench.queues, has_much_before).await;
             began.elapsed()
         };
         keep(FEW);
-        assert!(waited(None).await < 2 * GATHER);
+        assert!(waited(false).await < 2 * GATHER);
         keep(1);
-        let long = waited(None).await;
+        let long = waited(false).await;
         assert!(long >= REST && long < REST + GATHER, "{long:?}");
         bench.queues.guest.add_all((0..1_000).map(id));
-        let longest = waited(Some(Instant::now())).await;
+        let longest = waited(true).await;
         assert!(longest >= PATIENCE, "what went before is not worked off: {longest:?}");
     }
 }
