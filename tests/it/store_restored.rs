@@ -135,7 +135,7 @@ async fn an_operator_that_starts_after_a_restore_learns_it_from_the_agents_and_g
 
     restore(&mut stage, &snapshot);
     // It has never seen the store as it was.
-    stage.operator("three").await;
+    stage.holding_operator("three").await;
     let new = stage.put_guests(20..22).await;
     holds(&stage, 0, Reason::EpochFromTheFuture).await;
     let mutations = stage.mutations();
@@ -181,7 +181,7 @@ async fn an_empty_store_under_running_guests_is_held_and_then_adopts_what_is_dec
     std::fs::remove_dir_all(stage.etcd.data_dir()).expect("it is ours");
     stage.etcd.restart();
 
-    stage.operator("two").await;
+    stage.holding_operator("two").await;
     holds(&stage, 0, Reason::StatusesMissing).await;
     stage.put_network().await;
     let bridge = Key::HypervisorSubnet(stage.hosts[0].id(), SUBNET);

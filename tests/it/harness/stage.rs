@@ -126,11 +126,27 @@ impl Stage {
         endpoint: &str,
         options: &OperatorOptions,
     ) -> usize {
+        let place = self.begin_operator(name, endpoint, options).await;
+        let operator = &self.operators[place];
+        eventually("the operator is ready", async || operator.is_ready().await).await;
+        place
+    }
+
+    /// One that finds what it must hold, and is ready for no more than a moment. Answers its place in `operators`.
+    pub(crate) async fn holding_operator(&mut self, name: &str) -> usize {
+        let endpoint = self.etcd.endpoint().to_owned();
+        self.begin_operator(name, &endpoint, &OperatorOptions::default()).await
+    }
+
+    async fn begin_operator(
+        &mut self,
+        name: &str,
+        endpoint: &str,
+        options: &OperatorOptions,
+    ) -> usize {
         let options =
             OperatorOptions { prefix: self.store.prefix().to_string(), ..options.clone() };
-        let operator = Operator::start(name, endpoint, &options).await;
-        eventually("the operator is ready", async || operator.is_ready().await).await;
-        self.operators.push(operator);
+        self.operators.push(Operator::start(name, endpoint, &options).await);
         self.operators.len() - 1
     }
 
