@@ -9,6 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 pub(crate) const FLAVOR: FlavorId = FlavorId::new(Uuid::from_u128(0xf1));
+const WITHOUT_IMAGE: FlavorId = FlavorId::new(Uuid::from_u128(0xf2));
 pub(crate) const IMAGE: ImageId = ImageId::new(Uuid::from_u128(0x1a));
 pub(crate) const NETWORK: NetworkId = NetworkId::new(Uuid::from_u128(0x2e));
 pub(crate) const SUBNET: SubnetId = SubnetId::new(Uuid::from_u128(0x5b));
@@ -67,6 +68,31 @@ pub(crate) fn subnet() -> (Key, String) {
 pub(crate) fn guest(number: u32) -> (Key, String) {
     let document = json!({
         "type": "kvm", "flavor": FLAVOR, "network": NETWORK,
+        "metadata": { "name": format!("guest-{number:06}"), "label/app": "web" },
+    });
+    (Key::Guest(guest_id(number)), document.to_string())
+}
+
+/// A flavor whose image has no document, so that nobody fetches it.
+pub(crate) fn flavor_without_image() -> (Key, String) {
+    let image = ImageId::new(Uuid::from_u128(0x1b));
+    let document = json!({ "image": image, "memory": 128, "disk": 64, "cpu": 1 });
+    (Key::Flavor(WITHOUT_IMAGE), document.to_string())
+}
+
+/// A guest of that flavor.
+pub(crate) fn without_image(number: u32) -> (Key, String) {
+    let document = json!({
+        "type": "kvm", "flavor": WITHOUT_IMAGE, "network": NETWORK,
+        "metadata": { "name": format!("guest-{number:06}"), "label/app": "web" },
+    });
+    (Key::Guest(guest_id(number)), document.to_string())
+}
+
+/// A guest that no other host than this one may have.
+pub(crate) fn pinned(number: u32, host: u32) -> (Key, String) {
+    let document = json!({
+        "type": "kvm", "flavor": FLAVOR, "network": NETWORK, "hypervisor": host_id(host),
         "metadata": { "name": format!("guest-{number:06}"), "label/app": "web" },
     });
     (Key::Guest(guest_id(number)), document.to_string())

@@ -17,6 +17,7 @@ mod guard;
 mod machine;
 mod near;
 mod report;
+mod requests;
 mod scenario;
 mod stack;
 mod tally;

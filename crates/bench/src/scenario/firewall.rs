@@ -13,6 +13,7 @@ use crate::documents::{basics, group, member, put_all, subnet};
 use crate::figure::Figure;
 use crate::machine::Stopwatch;
 use crate::near::serve;
+use crate::requests::Requests;
 use crate::stack::{Meter, Operator, connect, etcd};
 use crate::tally::Tally;
 
@@ -49,10 +50,12 @@ async fn change(scale: &Scale, hosts: u32, members: u32) -> anyhow::Result<Vec<F
     for (what, documents) in changes {
         until_quiet(&hosts).await;
         let before = Sent::of(&hosts);
+        let asked_before = Requests::of(&operator).await?;
         let meter = Meter::start(&etcd, &[("leader", operator.program.pid())])?;
         let watch = Stopwatch::start()?;
         let seconds = until_in_force(&kv, &hosts, documents).await?;
         let sent = Sent::of(&hosts).since(before);
+        let asked = Requests::of(&operator).await?.since(&asked_before);
         let name = format!("group of {members} on {} hosts, {what}", hosts.len());
         let stolen = [watch.stolen()?];
         figures.push(
@@ -62,7 +65,7 @@ async fn change(scale: &Scale, hosts: u32, members: u32) -> anyhow::Result<Vec<F
         );
         figures.push(
             Figure::told(format!("{name}: sent"), "KiB", vec![sent.bytes / KIB])
-                .note(format!("{} requests", sent.requests)),
+                .note(format!("{} mutations; {asked}", sent.requests)),
         );
     }
     server.shutdown().await;
