@@ -23,6 +23,7 @@ pub mod outcomes;
 pub mod pace;
 pub mod placement;
 pub mod queues;
+pub mod readiness;
 pub mod reports;
 mod rollback;
 pub mod settings;

@@ -38,6 +38,7 @@ use crate::observe::Observer;
 use crate::outcomes::Outcomes;
 use crate::placement::PlacementReconciler;
 use crate::queues::Queues;
+use crate::readiness::{self, Readiness};
 use crate::reports::Reports;
 use crate::rollback::{self, Comparison};
 use crate::settings::Settings;
@@ -103,6 +104,16 @@ impl Health {
     /// Whether this process leads, and its loops run.
     pub fn is_leading(&self) -> bool {
         self.active.get().is_some()
+    }
+
+    /// What `/readyz` answers.
+    pub fn readiness(&self) -> Readiness {
+        readiness::of(self.connection(), self.server().trouble, self.is_leading())
+    }
+
+    /// How many keys each loop's queue has, waiting or being worked on; nothing when this process does not lead.
+    pub fn queued(&self) -> Vec<(&'static str, usize)> {
+        self.active.get().map(|queues| queues.lengths().to_vec()).unwrap_or_default()
     }
 }
 

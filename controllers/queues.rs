@@ -70,6 +70,20 @@ impl Queues {
         self.placement.backlog() > self.rush / REST_OF_RUSH
     }
 
+    /// How many keys each of them has, waiting or being worked on, by its name.
+    pub(crate) fn lengths(&self) -> [(&'static str, usize); 8] {
+        [
+            ("placement", self.placement.len()),
+            ("guest", self.guest.len()),
+            ("job", self.job.len()),
+            ("subnet", self.subnet.len()),
+            ("host", self.host.len()),
+            ("firewall", self.firewall.len()),
+            ("object", self.object.len()),
+            ("cluster", self.cluster.len()),
+        ]
+    }
+
     /// How many keys are due in the loops that a placement wakes.
     pub(crate) fn due_after_placement(&self) -> usize {
         self.guest.due() + self.job.due() + self.host.due() + self.firewall.due()

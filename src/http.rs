@@ -7,9 +7,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use lochness_controllers::readiness::Readiness;
 use lochness_runtime::{Metrics, Tasks};
 
-use crate::readiness::{Progress, Readiness};
+use crate::readiness::Progress;
 
 /// What the answers are made from.
 #[derive(Clone)]

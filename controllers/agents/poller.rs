@@ -228,7 +228,9 @@ impl Poller {
                 }
             }
             GuestList::Complete { guests, tag, firewall_moves } => {
-                if firewall_moves != session.firewall_moves {
+                if firewall_moves != session.firewall_moves
+                    && !lochness_mutant::is(Mutant::RulesDriftIgnored)
+                {
                     (session.firewall_moves, session.firewall_read) = (firewall_moves, false);
                 }
                 let guests = listing::guests(guests);

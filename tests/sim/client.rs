@@ -226,9 +226,12 @@ impl Kv for Client {
     }
 
     async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, KvError> {
+        let is_whole = request.key == Prefix::default().as_str();
         let inner = self.run(OpKind::Watch, self.shop.kv.watch(request)).await?;
         Ok(Box::new(Stream {
             inner,
+            is_whole,
+            whole: None,
             life: self.life.clone(),
             points: matches!(self.who, Who::Replica(_)).then(|| Arc::clone(&self.shop.points)),
             course: Arc::clone(&self.shop.course),
@@ -275,9 +278,28 @@ fn is_fenced(txn: &Txn) -> bool {
     })
 }
 
+/// While it lives, a process watches the whole store.
+struct Whole(Arc<Life>);
+
+impl Whole {
+    fn begins(life: Arc<Life>) -> Self {
+        life.watches(true);
+        Self(life)
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.0.watches(false);
+    }
+}
+
 /// A watch that is silent while its process is cut from the store, and dead afterwards.
 struct Stream {
     inner: Box<dyn WatchStream>,
+    is_whole: bool,
+    /// If it is of the whole store, from when the process listens on: before, it asks which store it is that answers.
+    whole: Option<Whole>,
     life: Option<Arc<Life>>,
     /// What a plan does to its messages.
     points: Option<Arc<Points>>,
@@ -314,7 +336,7 @@ impl Stream {
         };
         match points.meets(Occasion::Message) {
             Some(Strike::Drop(_)) => {
-                self.is_broken = true;
+                (self.is_broken, self.whole) = (true, None);
                 return Err(KvError::Unavailable("the stream was cut".to_owned()));
             }
             Some(Strike::Double(_)) => self.again = Some(batch.clone()),
@@ -325,7 +347,9 @@ impl Stream {
 
     fn cut_until(&mut self) -> Option<Instant> {
         let until = self.life.as_ref().and_then(|life| life.store_is_cut_until());
-        self.is_broken |= until.is_some();
+        if until.is_some() {
+            (self.is_broken, self.whole) = (true, None);
+        }
         until
     }
 }
@@ -335,6 +359,9 @@ impl WatchStream for Stream {
     async fn next(&mut self) -> Result<WatchBatch, KvError> {
         let mut batch = None;
         if self.cut_until().is_none() && !self.is_broken {
+            if self.is_whole && self.whole.is_none() {
+                self.whole = self.life.clone().map(Whole::begins);
+            }
             batch = Some(self.message().await);
         }
         while let Some(until) = self.cut_until() {

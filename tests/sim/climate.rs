@@ -75,6 +75,10 @@ impl Weather {
         if course.faults(Fault::GuestsLost, profile.guests_lost, name) {
             machine.loses_guests((0..GUESTS).map(guest_id));
         }
+        if machine.is_ordered() && course.loses_rules() {
+            course.fault(Fault::RulesLost, name);
+            machine.happen(Event::LoseRules);
+        }
         if course.faults(Fault::EmptyList, profile.guests_lost, name) {
             machine.fails(
                 |faults| faults.empty_list = true,

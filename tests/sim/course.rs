@@ -14,6 +14,9 @@ use crate::profile::Profile;
 
 /// What a history has in seldom cases is drawn from its seed and this.
 const APART: u64 = 0x6170_6172_7400_0000;
+/// And whether and when hosts lose their rules from its seed and this: a history without that is the one that it was. Three of
+/// the seeds in `regress.rs` have it.
+const RULES: u64 = 0x7275_6c65_7300_0000;
 
 /// Shared by all parts of one history. Whoever draws, draws from here: the order of draws is part of the history.
 pub(crate) struct Course {
@@ -28,6 +31,7 @@ pub(crate) struct Course {
 
 struct Inner {
     chance: SmallRng,
+    of_rules: SmallRng,
     stormy: bool,
     /// Hosts and the way to them are well from now on.
     truce: bool,
@@ -44,15 +48,17 @@ struct Inner {
 impl Course {
     pub(crate) fn new(plan: &Plan) -> Arc<Self> {
         let mut chance = SmallRng::seed_from_u64(plan.seed);
+        let mut of_rules = SmallRng::seed_from_u64(plan.seed ^ RULES);
         let profile = plan.profile.unwrap_or_else(|| {
             let mut apart = SmallRng::seed_from_u64(plan.seed ^ APART);
-            Profile::draw(&mut chance).drawn_apart(&mut apart)
+            Profile::draw(&mut chance).drawn_apart(&mut apart).with_rules_lost(&mut of_rules)
         });
         let trace =
             if plan.traced { format!("seed {} {profile:?}\n", plan.seed) } else { String::new() };
         let stormy = plan.cut != Some(0);
         let inner = Inner {
             chance,
+            of_rules,
             stormy,
             truce: false,
             awaited: false,
@@ -138,6 +144,13 @@ impl Course {
     pub(crate) fn calm(&self) {
         self.lock().stormy = false;
         self.note(|| "CALM".to_owned());
+    }
+
+    /// Whether a host loses its rules now.
+    pub(crate) fn loses_rules(&self) -> bool {
+        let permille = self.profile.host.rules_lost;
+        let mut inner = self.lock();
+        inner.stormy && permille > 0 && inner.of_rules.random_range(0..1000) < permille
     }
 
     /// Whether something happens that does so `permille` times of a thousand, while faults happen.

@@ -78,6 +78,7 @@ pub(crate) enum Fault {
     RebootEmpty,
     Wiped,
     GuestsLost,
+    RulesLost,
     EmptyList,
     AnotherMachine,
     HostEdited,
@@ -146,7 +147,7 @@ impl Row {
 
 impl Fault {
     /// Every fault, in the order of the rows.
-    pub(crate) const ALL: [Self; 64] = [
+    pub(crate) const ALL: [Self; 65] = [
         Self::Crash,
         Self::StaleRead,
         Self::EventsDoubled,
@@ -195,6 +196,7 @@ impl Fault {
         Self::RebootEmpty,
         Self::Wiped,
         Self::GuestsLost,
+        Self::RulesLost,
         Self::EmptyList,
         Self::AnotherMachine,
         Self::HostEdited,
@@ -258,6 +260,7 @@ impl Fault {
             | Self::RebootEmpty
             | Self::Wiped
             | Self::GuestsLost
+            | Self::RulesLost
             | Self::EmptyList
             | Self::AnotherMachine
             | Self::HostEdited

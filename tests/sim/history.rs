@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lochness_agent::server::Event;
 use lochness_api::GuestId;
 use lochness_controllers::settings::Settings;
 use lochness_kv::MemoryKv;
@@ -19,6 +20,7 @@ use crate::faults::Tally;
 use crate::judge::Judge;
 use crate::machine::Machine;
 use crate::network::{LATEST, Network};
+use crate::onlooker::look_at;
 use crate::profile::Profile;
 use crate::replica::{LONGEST_DOWN, Replica};
 use crate::script::{User, confirm_what_is_shown, put};
@@ -111,6 +113,7 @@ async fn run(plan: &Plan) -> Ended {
     for replica in &replicas {
         tasks.spawn("replica", Arc::clone(replica).run());
     }
+    tasks.spawn("onlooker", look_at(replicas.clone(), Arc::clone(&judge)));
     let weather = || Weather {
         network: Arc::clone(&network),
         replicas: replicas.clone(),
@@ -139,6 +142,7 @@ async fn run(plan: &Plan) -> Ended {
     }
     let mut unmet = until_silent(&course, &judge, &settings).await;
     unmet.extend(start_cold(&course, &judge, &replicas).await);
+    unmet.extend(lose_rules(&course, &judge, &machines, settings.rescan).await);
     tasks.abort();
     for machine in &machines {
         machine.host.shutdown().await;
@@ -204,6 +208,22 @@ async fn until_silent(
         }
     }
     unmet
+}
+
+/// L6: somebody deletes the rules of every host when nothing else is to do: within one rescan they are in force again.
+async fn lose_rules(
+    course: &Course,
+    judge: &Judge,
+    machines: &[Arc<Machine>],
+    rescan: Duration,
+) -> Vec<(Option<GuestId>, String)> {
+    course.note(|| "RULES LOST".to_owned());
+    for machine in machines.iter().filter(|machine| machine.is_ordered()) {
+        machine.happen(Event::LoseRules);
+    }
+    sleep(rescan).await;
+    judge.catch_up();
+    judge.unruled()
 }
 
 /// L7: all processes are killed, and start again: nothing is to do.

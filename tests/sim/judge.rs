@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use lochness_agent::server::{Compat, Effect, EffectKind, Host, StateWords};
@@ -21,12 +22,16 @@ use crate::clock::WallClock;
 use crate::course::Course;
 use crate::deletions::Deletions;
 use crate::election::Election;
+use crate::known::Known;
+use crate::moves::Moves;
 use crate::restores::Restores;
 use crate::truths::Truths;
 use crate::words::{is_expiry, line, reasons, says_why, told, told_key};
 
 /// So many guests' timelines are printed.
 const TIMELINES: usize = 2;
+/// Who followed a store that went back reads it several times until that is believed.
+const NOTICED: Duration = Duration::from_secs(20);
 
 /// What a history is judged by.
 pub(crate) struct Judge {
@@ -45,6 +50,8 @@ struct Inner {
     deletions: Deletions,
     election: Election,
     restores: Restores,
+    moves: Moves,
+    known: Known,
     /// Guests that may wait for ever, as somebody wished what cannot be.
     excused: BTreeSet<GuestId>,
     found: Vec<(Option<GuestId>, String)>,
@@ -78,6 +85,8 @@ impl Judge {
             deletions: Deletions::default(),
             election: Election::new(),
             restores: Restores::default(),
+            moves: Moves::default(),
+            known: Known::default(),
             excused: BTreeSet::new(),
             found: Vec::new(),
             last_write: (Instant::now(), String::new()),
@@ -134,6 +143,7 @@ impl Judge {
 
     /// Something was wrong that no rule of the checker knows.
     pub(crate) fn wrong(&self, what: String) {
+        self.course.note(|| format!("WRONG {what}"));
         self.lock().found.push((None, what));
     }
 
@@ -150,6 +160,10 @@ impl Judge {
                 let (host, ordered) = (watched.host.id(), watched.is_ordered());
                 inner.found.extend(inner.truths.take(host, ordered, &effect));
                 inner.found.extend(inner.restores.effect(&effect, &inner.checker));
+                effect.guest.into_iter().for_each(|guest| inner.known.has(guest));
+                if ordered {
+                    inner.moves.effect(host, &effect);
+                }
                 watched.effects.push(effect);
                 happened = true;
             }
@@ -167,7 +181,12 @@ impl Judge {
                 }
             }
             inner.checker.take(&events, seen);
+            inner.known.take(&events);
             inner.found.extend(inner.deletions.take(&events, &inner.checker));
+            if !inner.users.contains(&inner.checker.revision()) {
+                let has = |key: &Key| inner.checker.value(key).is_some();
+                inner.found.extend(inner.moves.take(&events, has));
+            }
             let known = inner
                 .truths
                 .ruled(|host| inner.restores.is_heard(host, can_be_asked(&inner.checker, host)));
@@ -190,6 +209,7 @@ impl Judge {
 
     /// The store went back to the snapshot, and has been judged until then.
     pub(crate) fn goes_back(&self) {
+        self.course.disturb(NOTICED);
         let mut inner = self.lock();
         let inner = &mut *inner;
         let so_far = inner.violations();
@@ -200,11 +220,30 @@ impl Judge {
         let running = inner.truths.addresses();
         let revision = inner.restores.go_back(&mut inner.checker, &there, running);
         inner.users.retain(|of_users| *of_users <= revision);
+        inner.known.goes_back(&inner.checker);
         inner.election.begins_anew(inner.checker.value(&Key::Leader).is_some());
     }
 
     fn now(&self) -> Timestamp {
         Timestamp::from_millisecond(self.clock.unix_millis()).expect("it is a time")
+    }
+
+    /// The queue of a process has so many keys.
+    pub(crate) fn queued(&self, process: &str, queue: &str, length: usize) {
+        let is_too_long = |judge: &Self| judge.lock().known.judge(queue, length);
+        if is_too_long(self).is_none() {
+            return;
+        }
+        // A transaction that landed late may have been seen by the process first.
+        self.catch_up();
+        if let Some(wrong) = is_too_long(self) {
+            self.wrong(format!("{wrong} in {process}"));
+        }
+    }
+
+    /// Whether a leader can be told that its lease lives when that is gone.
+    pub(crate) fn lies_to_leaders(&self) -> bool {
+        self.course.profile.store.keepalive_lies > 0
     }
 
     /// Looks at the store as it is now.
@@ -250,7 +289,12 @@ impl Judge {
         let inner = self.lock();
         let guests = inner.checker.guests().into_iter();
         let amiss = guests.filter_map(|id| Some((Some(id), inner.amiss(id)?)));
-        amiss.chain(inner.unreported()).collect()
+        amiss.chain(inner.unreported()).chain(inner.unruled()).collect()
+    }
+
+    /// L6: hosts whose rules somebody deleted, and nobody put back.
+    pub(crate) fn unruled(&self) -> Vec<(Option<GuestId>, String)> {
+        self.lock().unruled()
     }
 
     /// Everything that was wrong, with the timelines of the guests concerned; `unmet` is what the end should have brought.
@@ -379,6 +423,20 @@ impl Inner {
             other != id && placement.is_some_and(|it| it.mac == mac)
         };
         guest.mac.is_some_and(|mac| self.checker.guests().into_iter().any(|it| has(it, mac)))
+    }
+
+    /// L6: on a host with guests the rules that it got are in force. One without guests needs none.
+    fn unruled(&self) -> Vec<(Option<GuestId>, String)> {
+        let placements =
+            self.checker.guests().into_iter().filter_map(|guest| {
+                Some(self.checker.status(guest)?.placement.as_ref()?.hypervisor)
+            });
+        let needed: BTreeSet<HypervisorId> = placements.collect();
+        let lacks = |it: &&Watched| {
+            it.is_ordered() && needed.contains(&it.host.id()) && !it.host.rules_are_in_force()
+        };
+        let told = |it: &Watched| format!("L6: the rules of {} are not in force", it.host.name());
+        self.hosts.iter().filter(lacks).map(|it| (None, told(it))).collect()
     }
 
     /// L6: what runs and nobody declared is told in its host's status.

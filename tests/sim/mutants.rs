@@ -39,7 +39,7 @@ const fn catcher(mutant: Mutant, scenario: Scenario, plan: &'static [Strike]) ->
 }
 
 /// One line a mistake, as the hunt prints it.
-const CATCHERS: [Catcher; 35] = [
+const CATCHERS: [Catcher; 38] = [
     catcher(Mutant::PlacesWithoutLook, Scenario::StatusLost, &[]),
     catcher(Mutant::UnaskedHostsForgotten, Scenario::RestoredWithoutHost, &[]),
     catcher(Mutant::FailedListIsEmpty, Scenario::PlaceLost, &[]),
@@ -75,6 +75,9 @@ const CATCHERS: [Catcher; 35] = [
     catcher(Mutant::StandsLate, Scenario::Create, &[]),
     catcher(Mutant::PoisonDelays, Scenario::Poisoned, &[]),
     catcher(Mutant::DriftIgnored, Scenario::Drifted, &[]),
+    catcher(Mutant::RulesDriftIgnored, Scenario::RulesDrifted, &[]),
+    catcher(Mutant::StandbyUnready, Scenario::Create, &[]),
+    catcher(Mutant::ReadyWithoutStore, Scenario::Create, &[Strike::Cut(40)]),
 ];
 
 /// The rule that a mistake breaks.
@@ -100,7 +103,8 @@ fn rule(mutant: Mutant) -> &'static str {
         Mutant::HoldIgnored => "HOLD",
         Mutant::StandsLate => "L4",
         Mutant::PoisonDelays => "L5",
-        Mutant::DriftIgnored => "L6",
+        Mutant::DriftIgnored | Mutant::RulesDriftIgnored => "L6",
+        Mutant::StandbyUnready | Mutant::ReadyWithoutStore => "READY",
     }
 }
 

@@ -91,6 +91,8 @@ pub(crate) struct HostFaults {
     pub(crate) reboot_empty: u32,
     pub(crate) wiped: u32,
     pub(crate) guests_lost: u32,
+    /// Drawn apart: so a history without it is the one that it always was.
+    pub(crate) rules_lost: u32,
     pub(crate) another_machine: u32,
     pub(crate) edited: u32,
     pub(crate) guest_dies: u32,
@@ -145,6 +147,11 @@ impl Profile {
     pub(crate) fn drawn_apart(self, chance: &mut SmallRng) -> Self {
         let profile = if chance.random_bool(0.07) { self.restored() } else { self };
         Self { is_narrow: chance.random_bool(0.1), ..profile }
+    }
+
+    /// Somebody deletes rules on hosts, in a quarter of the histories.
+    pub(crate) fn with_rules_lost(self, chance: &mut SmallRng) -> Self {
+        Self { host: HostFaults { rules_lost: seldom(chance, 40), ..self.host }, ..self }
     }
 
     /// The store goes back. What is on its way to a host for long could not be told from what was never written down, and
@@ -230,6 +237,7 @@ impl HostFaults {
             reboot_empty: seldom(chance, 15),
             wiped: seldom(chance, 15),
             guests_lost: seldom(chance, 20),
+            rules_lost: 0,
             another_machine: seldom(chance, 15),
             edited: seldom(chance, 20),
             guest_dies: sometimes(chance, 60),

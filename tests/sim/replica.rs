@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lochness_api::Prefix;
 use lochness_controllers::loops::{Health, Operator};
+use lochness_controllers::readiness::Readiness;
 use lochness_controllers::settings::Settings;
 use lochness_controllers::world::Connection;
 use lochness_kv::LeaseId;
@@ -61,6 +62,12 @@ struct Steps {
     store_deaf: Option<Instant>,
     lease: Option<LeaseId>,
     agents_cut: Option<Instant>,
+    /// Watches of the whole store that are open.
+    watches: usize,
+    /// When it last began or ceased to hear of the store.
+    turned: Option<Instant>,
+    /// It was told to end in order.
+    is_ending: bool,
 }
 
 impl Life {
@@ -89,6 +96,47 @@ impl Life {
     pub(crate) fn holds(&self) -> bool {
         let connection = self.health.get().map(Health::connection);
         matches!(connection, Some(Connection::Replaced(_)))
+    }
+
+    /// What its `/readyz` says now.
+    pub(crate) fn readiness(&self) -> Option<Readiness> {
+        self.health.get().map(Health::readiness)
+    }
+
+    /// How many keys are in its queues, by their names.
+    pub(crate) fn queued(&self) -> Vec<(&'static str, usize)> {
+        self.health.get().map(Health::queued).unwrap_or_default()
+    }
+
+    /// How often its loops tried something again, so far.
+    pub(crate) fn retries(&self) -> f64 {
+        let families = self.metrics.registry.gather();
+        let of_retries = families.iter().filter(|it| it.name() == "workqueue_retries_total");
+        of_retries.flat_map(|it| it.get_metric()).map(|it| it.get_counter().get_value()).sum()
+    }
+
+    /// Whether nothing has kept any process from the store, nor away, for so long.
+    pub(crate) fn is_undisturbed_for(&self, time: Duration) -> bool {
+        let since = self.course.undisturbed_since();
+        Instant::now().checked_duration_since(since).is_some_and(|passed| passed >= time)
+    }
+
+    /// Whether it is stopped, so that it answers nobody, or was told to end, and looks at nothing any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.tasks.gate().is_closed() || self.steps().is_ending
+    }
+
+    /// It watches the whole store from now on, or not any more.
+    pub(crate) fn watches(&self, is_open: bool) {
+        let mut steps = self.steps();
+        steps.turned = Some(Instant::now());
+        steps.watches = if is_open { steps.watches + 1 } else { steps.watches.saturating_sub(1) };
+    }
+
+    /// Whether it watches the whole store and hears of it, and for how long it has, or has not.
+    pub(crate) fn follows_store(&self) -> (bool, Duration) {
+        let follows = self.store_is_cut_until().is_none() && self.steps().watches > 0;
+        (follows, self.steps().turned.map(|turned| turned.elapsed()).unwrap_or_default())
     }
 
     /// What it shows to Prometheus now, as a text.
@@ -192,7 +240,11 @@ impl Life {
     }
 
     pub(crate) fn cut_store(&self, lasting: Duration) {
-        self.steps().store_cut = Some(Instant::now() + lasting);
+        let mut steps = self.steps();
+        if steps.watches > 0 {
+            steps.turned = Some(Instant::now());
+        }
+        steps.store_cut = Some(Instant::now() + lasting);
     }
 
     pub(crate) fn cut_agents(&self, lasting: Duration) {
@@ -201,6 +253,7 @@ impl Life {
 
     /// Tells the process to end in order.
     pub(crate) fn stop(&self) {
+        self.steps().is_ending = true;
         self.stopped.notify_one();
     }
 }

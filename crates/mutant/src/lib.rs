@@ -80,10 +80,16 @@ pub enum Mutant {
     PoisonDelays,
     /// L6: a guest that stopped by itself stays so.
     DriftIgnored,
+    /// Who stands by is not ready: while nobody leads, nobody is.
+    StandbyUnready,
+    /// Who has lost the store is as ready as before.
+    ReadyWithoutStore,
+    /// L6: nobody looks when a host says that its rules are not in force any more.
+    RulesDriftIgnored,
 }
 
 /// Every mistake.
-pub const ALL: [Mutant; 35] = [
+pub const ALL: [Mutant; 38] = [
     Mutant::PlacesWithoutLook,
     Mutant::UnaskedHostsForgotten,
     Mutant::FailedListIsEmpty,
@@ -119,6 +125,9 @@ pub const ALL: [Mutant; 35] = [
     Mutant::StandsLate,
     Mutant::PoisonDelays,
     Mutant::DriftIgnored,
+    Mutant::StandbyUnready,
+    Mutant::ReadyWithoutStore,
+    Mutant::RulesDriftIgnored,
 ];
 
 #[cfg(not(feature = "switch"))]

@@ -44,6 +44,7 @@ pub(crate) enum Scenario {
     JobsFail,
     Poisoned,
     Drifted,
+    RulesDrifted,
     StoreRestored,
     RestoredWithoutHost,
 }
@@ -69,13 +70,14 @@ pub(crate) const ALL: [Scenario; 17] = [
 ];
 
 /// What is played without a sweep: for the mutants, and what is timed.
-pub(crate) const UNSWEPT: [Scenario; 8] = [
+pub(crate) const UNSWEPT: [Scenario; 9] = [
     Scenario::PlaceLost,
     Scenario::AddressByHand,
     Scenario::IndexByHand,
     Scenario::JobsFail,
     Scenario::Poisoned,
     Scenario::Drifted,
+    Scenario::RulesDrifted,
     Scenario::StoreRestored,
     Scenario::RestoredWithoutHost,
 ];
@@ -147,6 +149,7 @@ impl Scenario {
             Self::JobsFail => jobs_fail(stage).await,
             Self::Poisoned => poisoned(stage).await,
             Self::Drifted => drifted(stage).await,
+            Self::RulesDrifted => rules_drifted(stage).await,
             Self::StoreRestored => store_restored(stage).await,
             Self::RestoredWithoutHost => restored_without_host(stage).await,
         }
@@ -443,6 +446,20 @@ async fn drifted(stage: &Stage) {
         if !stage.machines.iter().any(|machine| runs(&machine.host.history(), guest)) {
             stage.judge.wrong(format!("L6: {guest} does not run again within {RESCAN:?}"));
         }
+    }
+    stage.settle(&[]).await;
+}
+
+/// L6: rules that somebody deletes behind the operator's back are in force again within one rescan.
+async fn rules_drifted(stage: &Stage) {
+    with_guests(stage, 3).await;
+    stage.begin();
+    for machine in &stage.machines {
+        machine.happen(Event::LoseRules);
+    }
+    sleep(RESCAN).await;
+    for (_, wrong) in stage.judge.unruled() {
+        stage.judge.wrong(wrong);
     }
     stage.settle(&[]).await;
 }

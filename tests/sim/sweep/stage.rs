@@ -23,6 +23,7 @@ use crate::history::Plan;
 use crate::judge::Judge;
 use crate::machine::Machine;
 use crate::network::Network;
+use crate::onlooker::look_at;
 use crate::points::Strike;
 use crate::profile::Profile;
 use crate::replica::{Life, Replica};
@@ -97,6 +98,8 @@ impl Stage {
         for replica in &stage.replicas {
             stage.tasks.spawn("replica", Arc::clone(replica).run());
         }
+        let looks = look_at(stage.replicas.clone(), Arc::clone(&stage.judge));
+        stage.tasks.spawn("onlooker", looks);
         stage
     }
 

@@ -4,6 +4,7 @@ use lochness_api::GuestId;
 
 use super::core::Core;
 use super::faults::Event;
+use super::firewall::InForce;
 use super::guests::{GuestRecord, PowerState};
 use super::history::{Effect, EffectKind};
 use super::record::{Cause, Record};
@@ -25,6 +26,7 @@ impl Core {
             Event::CrashGuest(id) => self.fall(id, PowerState::Crashed, EffectKind::Crashed)?,
             Event::StopGuest(id) => self.fall(id, PowerState::Shutoff, EffectKind::Stopped)?,
             Event::LoseGuest(id) => self.lose(&[id])?,
+            Event::LoseRules => self.lose_rules(),
             Event::KillAgent { down_ms } => return Ok(Aftermath::Dies(down_ms)),
             Event::Reboot => {
                 self.boot()?;
@@ -90,6 +92,14 @@ impl Core {
             self.commit(batch)?;
         }
         Ok(())
+    }
+
+    /// As on a real host whose tables somebody has changed and that cannot put them right.
+    fn lose_rules(&mut self) {
+        if self.state.firewall.applied.is_some() {
+            self.in_force = InForce::No("somebody deleted our tables".to_owned());
+            self.firewall_moved();
+        }
     }
 
     /// The host boots: no guest runs, none is started, and the stored ruleset is in force before any could be.

@@ -65,6 +65,8 @@ pub enum Event {
     StopGuest(GuestId),
     /// The guest and its record vanish.
     LoseGuest(GuestId),
+    /// Somebody deletes the tables that were put in force, and nothing on the host puts them back.
+    LoseRules,
     /// The host boots: its guests stop, its boot id is new, the agent comes back.
     Reboot,
     /// The host boots and comes back without guests.

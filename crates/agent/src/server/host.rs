@@ -22,6 +22,7 @@ use super::core::{Core, WallClock};
 use super::driver::Outcome;
 use super::events::Aftermath;
 use super::faults::{Event, Faults};
+use super::firewall::InForce;
 use super::firewall::enforcer::Enforcer;
 use super::history::Effect;
 use super::jobs::{JobRecord, QUEUE_LIMIT, Subject, Work};
@@ -136,6 +137,11 @@ impl Host {
     /// The boot that its guests live in.
     pub fn boot_id(&self) -> String {
         self.core().state.boot_id.clone()
+    }
+
+    /// Whether the ruleset that it has stored is in force; so it is while there is none.
+    pub fn rules_are_in_force(&self) -> bool {
+        self.core().in_force == InForce::Yes
     }
 
     /// From now on, and at most for `lasting`, these go wrong, and nothing else.
