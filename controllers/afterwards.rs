@@ -27,9 +27,9 @@ const GATHER: Duration = Duration::from_millis(100);
 /// that many changes are few. A placement makes four.
 const FEW: usize = 128;
 /// What was let go before is worked off first, and then placing has so much time again,
-const REST: Duration = Duration::from_secs(5);
+const REST: Duration = Duration::from_secs(12);
 /// but nothing waits longer than this.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// So many keys that are due are as good as none: what was let go is worked off.
 const WORKED_OFF: usize = 64;
 /// So many changes are let go before others may use the world.

@@ -413,5 +413,8 @@ fn name_taken_by(world: &World, id: GuestId, entry: &GuestEntry) -> Option<Strin
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("a status or a job has string keys only, so it is always JSON")
+    let mut text = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut text, value)
+        .expect("a status or a job has string keys only, so it is always JSON");
+    text
 }

@@ -321,5 +321,8 @@ pub(crate) fn random_job_id(random: &mut impl Rng) -> JobId {
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("a status or a job has string keys only, so it is always JSON")
+    let mut text = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut text, value)
+        .expect("a status or a job has string keys only, so it is always JSON");
+    text
 }

@@ -39,11 +39,16 @@ impl World {
         change: impl FnOnce(&mut Option<Stored<GuestStatus>>),
     ) {
         let (place, mut entry) = self.guests.lift(id);
-        self.unindex_guest(id, place, &entry);
-        let member_before = membership(&entry);
+        let former = entry.status.clone();
         change(&mut entry.status);
-        self.group_members.moved(member_before, membership(&entry));
-        self.index_guest(id, place, &entry);
+        if !derives_the_same(former.as_ref(), &entry) {
+            let status = std::mem::replace(&mut entry.status, former);
+            self.unindex_guest(id, place, &entry);
+            let member_before = membership(&entry);
+            entry.status = status;
+            self.group_members.moved(member_before, membership(&entry));
+            self.index_guest(id, place, &entry);
+        }
         self.guests.put_status(id, entry);
     }
 
@@ -315,6 +320,18 @@ fn fit(entry: &GuestEntry, subnet: &Subnet) -> Fit {
     } else {
         Fit::Outdated
     }
+}
+
+/// Whether nothing that is derived from a guest changes with its status: it runs where it did, and nobody waits to tear it
+/// down.
+fn derives_the_same(former: Option<&Stored<GuestStatus>>, entry: &GuestEntry) -> bool {
+    let former = former.and_then(|stored| stored.value.as_deref());
+    let (Some(former), Some(latter)) = (former, entry.status()) else { return false };
+    let is_leaving = |status: &GuestStatus| status.phase == Phase::Deleting;
+    entry.document.is_some()
+        && former.placement.is_some()
+        && former.placement == latter.placement
+        && is_leaving(former) == is_leaving(latter)
 }
 
 /// The image that a guest needs on its host, until it is torn down.

@@ -1,18 +1,18 @@
 //! Names are unique a kind: the object that was created first bears it, a later one is told so.
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
 
 use lochness_api::Kind;
 use rustc_hash::FxHashMap;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::numbered::Place;
 use super::packed::Guests;
 
-/// Stands for a kind and a name: the first bytes of their SHA-256. The name itself lies in the document. Two names with
-/// one tag would count as one; who finds such a pair could as well have written the same name twice.
-type Tag = [u8; 12];
+/// Stands for a kind and a name: 96 bits of their keyed hashes. The name itself lies in the document. Two names with one tag
+/// would count as one; nobody can look for such a pair, for each process draws its own keys.
+type Tag = [u32; 3];
 /// Create revision and id of each, the eldest first.
 type Bearers = BTreeSet<(i64, String)>;
 
@@ -26,6 +26,7 @@ pub struct Names<'w> {
 /// The names, of guests by the places of their records: whose they are, and since when, is told there.
 #[derive(Debug, Default)]
 pub(super) struct NameTable {
+    hashers: [RandomState; 2],
     /// Names that one guest asks for, which are nearly all.
     guests: FxHashMap<Tag, Place>,
     /// Names that one other object asks for.
@@ -50,7 +51,7 @@ impl<'w> Names<'w> {
 
     /// Everyone who asks for the name, the eldest first.
     pub fn bearers(self, kind: Kind, name: &str) -> impl Iterator<Item = String> + use<'w> {
-        let tag = tag(kind, name);
+        let tag = self.table.tag(kind, name);
         let guest = self.table.guests.get(&tag).map(|place| self.guests.at(*place).to_string());
         let sole = self.table.sole.get(&tag).map(|sole| sole.id.to_string());
         let contested = self.table.contested.get(&tag).into_iter().flatten();
@@ -63,9 +64,15 @@ impl NameTable {
         Names { table: self, guests }
     }
 
+    fn tag(&self, kind: Kind, name: &str) -> Tag {
+        let [first, second] = self.hashers.each_ref().map(|it| it.hash_one((kind.plural(), name)));
+        let ([high, low], [last, _]) = (halves(first), halves(second));
+        [high, low, last]
+    }
+
     /// A guest, whose document is in its record, asks for the name.
     pub(super) fn insert_guest(&mut self, name: &str, place: Place, guests: &Guests) {
-        let tag = tag(Kind::Guest, name);
+        let tag = self.tag(Kind::Guest, name);
         if !self.contested.contains_key(&tag) && !self.guests.contains_key(&tag) {
             self.guests.insert(tag, place);
             return;
@@ -77,7 +84,7 @@ impl NameTable {
 
     /// A guest, whose document is still in its record, asks for the name no more.
     pub(super) fn remove_guest(&mut self, name: &str, place: Place, guests: &Guests) {
-        let tag = tag(Kind::Guest, name);
+        let tag = self.tag(Kind::Guest, name);
         if self.guests.get(&tag) == Some(&place) {
             self.guests.remove(&tag);
         }
@@ -92,7 +99,7 @@ impl NameTable {
 
     /// An object that is no guest asks for the name.
     pub(super) fn insert(&mut self, kind: Kind, name: &str, created: i64, id: String) {
-        let tag = tag(kind, name);
+        let tag = self.tag(kind, name);
         let is_first = !self.sole.contains_key(&tag) && !self.contested.contains_key(&tag);
         if is_first && let Some(id) = uuid(&id) {
             self.sole.insert(tag, Sole { created, id });
@@ -107,7 +114,7 @@ impl NameTable {
 
     /// An object that is no guest asks for the name no more.
     pub(super) fn remove(&mut self, kind: Kind, name: &str, created: i64, id: String) {
-        let tag = tag(kind, name);
+        let tag = self.tag(kind, name);
         let is_sole = |sole: &Sole| uuid(&id) == Some(sole.id) && sole.created == created;
         if self.sole.get(&tag).is_some_and(is_sole) {
             self.sole.remove(&tag);
@@ -129,11 +136,9 @@ fn bearer(guests: &Guests, place: Place) -> (i64, String) {
     (guests.created(place), guests.at(place).to_string())
 }
 
-fn tag(kind: Kind, name: &str) -> Tag {
-    let hash = Sha256::new().chain_update(kind.plural()).chain_update([0_u8]).chain_update(name);
-    let mut tag = Tag::default();
-    tag.copy_from_slice(&hash.finalize()[..12]);
-    tag
+fn halves(number: u64) -> [u32; 2] {
+    let half = |number: u64| u32::try_from(number & u64::from(u32::MAX)).unwrap_or_default();
+    [half(number >> 32), half(number)]
 }
 
 /// The id as a UUID, if it is one in its one spelling.

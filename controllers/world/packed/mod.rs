@@ -246,17 +246,20 @@ impl Guests {
     }
 
     fn unpack(&self, id: GuestId, record: &Record) -> GuestEntry {
-        let Parts { outline: _, document, status, keys } = record.parts();
+        let Parts { outline, document, status, keys } = record.parts();
         let some = |part: &[u8]| !part.is_empty();
         let Keys { index, addresses, gone_at } =
             if some(keys) { Keys::read(&self.pool, keys) } else { Keys::default() };
+        let status = some(status).then(|| status::read(&self.pool, &self.shapes, status));
+        let answered = status.as_ref().filter(|_| outline.is_answered());
+        let observed = answered.and_then(|status| status.value.as_deref()?.observed);
         GuestEntry {
             document: some(document).then(|| document::read(&self.pool, document, id)),
             gone_at,
-            status: some(status).then(|| status::read(&self.pool, &self.shapes, status)),
+            status,
             index,
             addresses,
-            digest: OnceLock::new(),
+            digest: observed.map_or_else(OnceLock::new, OnceLock::from),
         }
     }
 }

@@ -14,6 +14,8 @@ const INVALID: u8 = 1 << 1;
 const STATUS: u8 = 1 << 2;
 const READABLE: u8 = 1 << 3;
 const PLACED: u8 = 1 << 4;
+/// The status answers the document, by a digest that somebody computed. What is not set says nothing.
+const ANSWERED: u8 = 1 << 5;
 
 /// What can be told of a guest without unpacking it, for whoever looks at all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,6 +51,11 @@ impl Outline {
         self.has(READABLE).then(|| phase_of(self.phase))
     }
 
+    /// Whether the digest in the status is known to be the document's, which spares computing it.
+    pub(super) fn is_answered(self) -> bool {
+        self.has(ANSWERED)
+    }
+
     /// Guests with the same lane wait for one another where many wait: those of one network, or of one subnet.
     pub fn lane(self) -> Lane {
         self.lane
@@ -58,19 +65,21 @@ impl Outline {
         let flag = |flag: u8, given: bool| if given { flag } else { 0 };
         let status = entry.status();
         let invalid = entry.document.as_ref().is_some_and(|it| it.invalid.is_some());
+        let observed = status.and_then(|status| status.observed);
         let flags = flag(DECLARED, entry.document.is_some())
             | flag(INVALID, invalid)
             | flag(STATUS, entry.status.is_some())
             | flag(READABLE, status.is_some())
-            | flag(PLACED, entry.placement().is_some());
+            | flag(PLACED, entry.placement().is_some())
+            | flag(ANSWERED, observed.is_some() && observed.as_ref() == entry.digest.get());
         let phase = status.map_or(0, |status| phase_number(status.phase));
         Self { flags, phase, lane: entry.understood().map_or(0, lane_of) }
     }
 
     /// This one's document and that one's status.
     pub(super) fn with_status_of(self, other: Self) -> Self {
-        let document = DECLARED | INVALID;
-        let flags = (self.flags & document) | (other.flags & !document);
+        let (document, status) = (DECLARED | INVALID, STATUS | READABLE | PLACED);
+        let flags = (self.flags & document) | (other.flags & status);
         Self { flags, phase: other.phase, lane: self.lane }
     }
 

@@ -51,9 +51,7 @@ pub(super) fn write(pool: &mut Pool, shapes: &mut Shapes, stored: &Stored<GuestS
         writer.body.uuid(job.uuid());
     }
     if let Some(digest) = observed {
-        let digits = u64::from_str_radix(&digest.to_string(), 16);
-        let number = digits.expect("a digest is 16 hex digits");
-        writer.body.raw(&number.to_be_bytes());
+        writer.body.raw(&digest.to_bits().to_be_bytes());
     }
     if let Some(order) = order {
         writer.order(order);
@@ -151,8 +149,7 @@ fn write_revisions(writer: &mut Writer<'_>, stored: &Stored<GuestStatus>) {
 
 fn read_digest(reader: &mut Reader<'_>) -> Digest {
     let bytes = reader.body.raw(8).try_into().expect("eight bytes were asked for");
-    let text = format!("{:016x}", u64::from_be_bytes(bytes));
-    text.parse().expect("16 hex digits are a digest")
+    Digest::from_bits(u64::from_be_bytes(bytes))
 }
 
 /// What is the guest's alone goes into its record; what its neighbours have too goes into the pool, as a whole.

@@ -27,6 +27,16 @@ impl Digest {
         Self(first)
     }
 
+    /// The digest as a number, of which its digits are the text.
+    pub const fn to_bits(self) -> u64 {
+        u64::from_be_bytes(self.0)
+    }
+
+    /// The digest of that number.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits.to_be_bytes())
+    }
+
     /// The digest of a guest's document in the form that [`Document::to_json`](crate::Document::to_json) gives it: with
     /// its id, addresses in their one spelling, and without fields that say only the default. So it does not move when
     /// the same wish is put in other words.
@@ -37,7 +47,7 @@ impl Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+        write!(f, "{:016x}", self.to_bits())
     }
 }
 
@@ -55,8 +65,7 @@ impl FromStr for Digest {
         if text.len() != 16 || !text.bytes().all(digits) {
             return Err(DigestError);
         }
-        let number = u64::from_str_radix(text, 16).map_err(|_| DigestError)?;
-        Ok(Self(number.to_be_bytes()))
+        u64::from_str_radix(text, 16).map(Self::from_bits).map_err(|_| DigestError)
     }
 }
 

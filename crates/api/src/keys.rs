@@ -4,7 +4,7 @@
 //! tags decimal without leading zeros, addresses as RFC 5952 writes them; another spelling is [`KeyError::Malformed`] and
 //! the reason says the right one, so that no object exists twice.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use uuid::Uuid;
@@ -124,7 +124,10 @@ impl Prefix {
 
     /// The whole key.
     pub fn key(&self, key: &Key) -> String {
-        format!("{}{key}", self.0)
+        // As long as the longest keys, so that the text need not grow while it is written.
+        let mut text = String::with_capacity(self.0.len() + LONGEST);
+        write!(text, "{}{key}", self.0).expect("writing to a String does not fail");
+        text
     }
 
     /// What all documents of a kind lie under, such as `lochness/guests/`.
@@ -154,6 +157,9 @@ impl Default for Prefix {
         Self::new("lochness/")
     }
 }
+
+/// Bytes of the longest keys that are often written, `hypervisors/<id>/guests/<id>`, below the prefix.
+const LONGEST: usize = 92;
 
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,9 +1,11 @@
 //! Which keys a commit touches, and whether it is one that may share a transaction at all.
 
 use std::cmp::Reverse;
+use std::hash::BuildHasher as _;
 
 use bytes::Bytes;
 use lochness_kv::{KvError, Op};
+use rustc_hash::FxBuildHasher;
 
 use super::Commit;
 
@@ -16,9 +18,13 @@ pub(super) enum Access {
     Writes,
 }
 
-/// Every key of a commit, once, ascending, with its strongest access.
+/// Stands for a key in the order of commits: its hash. Keys that share one wait for each other without need, and that is
+/// all.
+pub(super) type Line = u64;
+
+/// The line of every key of a commit, each once, ascending, with its strongest access.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Footprint(Vec<(Bytes, Access)>);
+pub(super) struct Footprint(Vec<(Line, Access)>);
 
 impl Footprint {
     /// The footprint of a commit.
@@ -27,32 +33,46 @@ impl Footprint {
     /// [`KvError::Invalid`] for what would make the store refuse the whole group, or could not be kept in order: reads,
     /// nested transactions, deletes of ranges, an empty key, a key written twice.
     pub(super) fn of(commit: &Commit) -> Result<Self, KvError> {
-        let mut keys = Vec::with_capacity(commit.compares.len() + commit.writes.len());
+        let mut lines = Vec::with_capacity(commit.compares.len() + commit.writes.len());
         for write in &commit.writes {
-            keys.push((written(write)?.clone(), Access::Writes));
+            lines.push((line(written(write)?)?, Access::Writes));
         }
+        refuse_twice(&commit.writes, &lines)?;
         for compare in &commit.compares {
-            keys.push((compare.key().clone(), Access::Compares));
+            lines.push((line(compare.key())?, Access::Compares));
         }
-        keys.sort_unstable_by(|(left, of_left), (right, of_right)| {
-            left.cmp(right).then_with(|| Reverse(of_left).cmp(&Reverse(of_right)))
-        });
-        if keys.first().is_some_and(|(key, _)| key.is_empty()) {
-            return Err(KvError::Invalid("a commit has an empty key".to_owned()));
-        }
-        let twice = |pair: &&[(Bytes, Access)]| pair[0] == pair[1] && pair[0].1 == Access::Writes;
-        if let Some(pair) = keys.windows(2).find(twice) {
-            let key = String::from_utf8_lossy(&pair[0].0);
-            return Err(KvError::Invalid(format!("a commit writes {key} twice")));
-        }
-        keys.dedup_by(|later, kept| later.0 == kept.0);
-        Ok(Self(keys))
+        lines.sort_unstable_by_key(|(line, access)| (*line, Reverse(*access)));
+        lines.dedup_by_key(|(line, _)| *line);
+        Ok(Self(lines))
     }
 
-    /// The keys, ascending.
-    pub(super) fn keys(&self) -> &[(Bytes, Access)] {
+    /// The lines, ascending.
+    pub(super) fn lines(&self) -> &[(Line, Access)] {
         &self.0
     }
+}
+
+fn line(key: &Bytes) -> Result<Line, KvError> {
+    if key.is_empty() {
+        return Err(KvError::Invalid("a commit has an empty key".to_owned()));
+    }
+    Ok(FxBuildHasher.hash_one(key))
+}
+
+/// Looks among writes of one line for two of one key.
+fn refuse_twice(writes: &[Op], lines: &[(Line, Access)]) -> Result<(), KvError> {
+    let mut sorted: Vec<_> = lines.iter().map(|(line, _)| *line).zip(writes).collect();
+    sorted.sort_unstable_by_key(|(line, _)| *line);
+    for same in sorted.chunk_by(|(one, _), (other, _)| one == other) {
+        for (at, (_, write)) in same.iter().enumerate() {
+            let key = written(write)?;
+            if same[..at].iter().any(|(_, earlier)| written(earlier).is_ok_and(|it| it == key)) {
+                let key = String::from_utf8_lossy(key);
+                return Err(KvError::Invalid(format!("a commit writes {key} twice")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn written(write: &Op) -> Result<&Bytes, KvError> {
@@ -84,12 +104,13 @@ mod tests {
             Compare::CreateRevision("a".into(), 2),
         ];
         let footprint = of(compares, vec![Op::put("a", "1"), Op::delete("c")]).unwrap();
-        let expected: [(Bytes, Access); 3] = [
-            ("a".into(), Access::Writes),
-            ("b".into(), Access::Compares),
-            ("c".into(), Access::Writes),
+        let mut expected = [
+            (line(&"a".into()).unwrap(), Access::Writes),
+            (line(&"b".into()).unwrap(), Access::Compares),
+            (line(&"c".into()).unwrap(), Access::Writes),
         ];
-        assert_eq!(footprint.keys(), expected);
+        expected.sort_unstable();
+        assert_eq!(footprint.lines(), expected);
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Who may go now: commits that touch the same keys keep their order, all others are free.
 //!
-//! Every key has a line. A commit stands in the lines of all its keys from the moment it is taken up until its verdict:
+//! Every key has a line (and may share it with another one, see [`Line`](super::footprint::Line)). A commit stands in the lines of all its keys from the moment it is taken up until its verdict:
 //! those who compare share the head of a line, who writes has it alone. A commit at the head of all its lines is free to
 //! go; so any set of free commits may share a transaction or be in flight together. As commits enter all their lines at
 //! once, two can never wait for each other.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::footprint::{Access, Footprint};
+use super::footprint::{Access, Footprint, Line};
 
 /// Number of a commit, ascending.
 pub(super) type Number = u64;
@@ -18,14 +17,14 @@ pub(super) type Number = u64;
 /// The lines of all keys that are touched now. The maps are looked up, never iterated.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    lines: FxHashMap<Bytes, Line>,
+    lines: FxHashMap<Line, Queue>,
     /// In how many lines a commit that is not free still waits.
     waits: FxHashMap<Number, usize>,
 }
 
-/// The line of one key: who is at its head, and who waits.
+/// Who is at the head of a line, and who waits.
 #[derive(Debug, Default)]
-struct Line {
+struct Queue {
     comparing: usize,
     writing: bool,
     waiting: VecDeque<(Number, Access)>,
@@ -44,12 +43,12 @@ impl Order {
     /// Takes a commit into the lines of its keys.
     pub(super) fn enter(&mut self, number: Number, footprint: &Footprint) -> Entry {
         let mut waits = 0;
-        for (key, access) in footprint.keys() {
-            let line = self.lines.entry(key.clone()).or_default();
-            if line.waiting.is_empty() && line.admits(*access) {
-                line.admit(*access);
+        for (line, access) in footprint.lines() {
+            let queue = self.lines.entry(*line).or_default();
+            if queue.waiting.is_empty() && queue.admits(*access) {
+                queue.admit(*access);
             } else {
-                line.waiting.push_back((number, *access));
+                queue.waiting.push_back((number, *access));
                 waits += 1;
             }
         }
@@ -62,15 +61,15 @@ impl Order {
 
     /// Takes a commit that was free out of its lines, and calls `freed` with every commit that this sets free.
     pub(super) fn leave(&mut self, footprint: &Footprint, mut freed: impl FnMut(Number)) {
-        for (key, access) in footprint.keys() {
-            let line = self.lines.get_mut(key).expect("a commit stands in the lines of its keys");
-            line.release(*access);
-            while let Some(&(number, access)) = line.waiting.front() {
-                if !line.admits(access) {
+        for (line, access) in footprint.lines() {
+            let queue = self.lines.get_mut(line).expect("a commit stands in the lines of its keys");
+            queue.release(*access);
+            while let Some(&(number, access)) = queue.waiting.front() {
+                if !queue.admits(access) {
                     break;
                 }
-                line.admit(access);
-                line.waiting.pop_front();
+                queue.admit(access);
+                queue.waiting.pop_front();
                 let waits = self.waits.get_mut(&number).expect("who waits is counted");
                 *waits -= 1;
                 if *waits == 0 {
@@ -78,14 +77,14 @@ impl Order {
                     freed(number);
                 }
             }
-            if line.is_empty() {
-                self.lines.remove(key);
+            if queue.is_empty() {
+                self.lines.remove(line);
             }
         }
     }
 }
 
-impl Line {
+impl Queue {
     fn admits(&self, access: Access) -> bool {
         match access {
             Access::Compares => !self.writing,
