@@ -12,6 +12,7 @@
 pub mod compile;
 pub mod content;
 pub mod input;
+mod known;
 mod nft;
 pub mod plan;
 pub mod rules;
@@ -24,6 +25,8 @@ mod facts;
 mod properties;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod unanswered_tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,6 +49,7 @@ use crate::wake::wake_job_of;
 use crate::world::World;
 use compile::compile;
 use content::Content;
+use known::Known;
 
 /// Before a ruleset is planned anew when the agent did not say what is in force.
 const PATCH_RETRY: Duration = Duration::from_millis(100);
@@ -53,8 +57,8 @@ const PATCH_RETRY: Duration = Duration::from_millis(100);
 /// Keeps hosts' rulesets.
 pub struct FirewallReconciler {
     context: Context,
-    /// What is in force on each host, as far as this leader has compiled it. Of use only while the report has its hash.
-    contents: Mutex<FxHashMap<HypervisorId, Arc<Content>>>,
+    /// What may be in force on each host, as far as this leader has compiled it. The agent says by its hash which of it is.
+    contents: Mutex<FxHashMap<HypervisorId, Known>>,
     /// Hosts of which nobody knows whether they carried out a request, or will, with the newest such: it may take longer
     /// than its answer is waited for, and arrive when the rules have changed back.
     unsure: Mutex<FxHashMap<HypervisorId, Order>>,
@@ -88,8 +92,11 @@ enum Request {
 enum Sent {
     /// The agent says what is in force now.
     Answered(FirewallState),
-    /// The agent does not take the patch: the whole ruleset is needed.
-    PatchNotTaken,
+    /// The agent does not take the patch: another ruleset is in force than its base, or the patch itself is not right.
+    PatchNotTaken {
+        /// The hash of what is in force, where the agent told it.
+        current: Option<String>,
+    },
     /// It failed otherwise.
     Failed(CallError),
 }
@@ -163,22 +170,25 @@ impl FirewallReconciler {
         revision: Order,
     ) -> Option<FirewallPatch> {
         let base = before?.hash.clone();
-        let known = self.contents().get(&host).filter(|known| known.hash == base).cloned()?;
+        let known = self.contents().get(&host)?.of(&base)?;
         let difference = known.difference(wanted, |group| world.member_addresses(group))?;
         let hash = wanted.hash.clone();
         Some(FirewallPatch { base, hash, revision, add: difference.add, remove: difference.remove })
     }
 
-    fn contents(&self) -> std::sync::MutexGuard<'_, FxHashMap<HypervisorId, Arc<Content>>> {
+    fn contents(&self) -> std::sync::MutexGuard<'_, FxHashMap<HypervisorId, Known>> {
         self.contents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers what is in force on a host, if that is not known.
     fn note(&self, host: HypervisorId, content: &Content) {
-        let mut contents = self.contents();
-        if contents.get(&host).is_none_or(|known| known.hash != content.hash) {
-            contents.insert(host, Arc::new(content.clone()));
+        if !self.knows(host, &content.hash) {
+            self.contents().insert(host, Known::only(Arc::new(content.clone())));
         }
+    }
+
+    fn knows(&self, host: HypervisorId, hash: &str) -> bool {
+        self.contents().get(&host).is_some_and(|known| known.of(hash).is_some())
     }
 
     fn unsure(&self) -> std::sync::MutexGuard<'_, FxHashMap<HypervisorId, Order>> {
@@ -204,9 +214,9 @@ impl FirewallReconciler {
                 debug!(hash = patch.hash, revision = %patch.revision, "elements are sent");
                 match due.agent.patch_firewall(patch).await {
                     Ok(PatchOutcome::Applied(state)) => Sent::Answered(state),
-                    Ok(PatchOutcome::WrongBase { .. }) => Sent::PatchNotTaken,
+                    Ok(PatchOutcome::WrongBase { current }) => Sent::PatchNotTaken { current },
                     Err(CallError::Agent(error)) if plan::is_about_the_patch(&error) => {
-                        Sent::PatchNotTaken
+                        Sent::PatchNotTaken { current: None }
                     }
                     Err(error) => Sent::Failed(error),
                 }
@@ -231,7 +241,7 @@ impl FirewallReconciler {
             (hash != *wanted).then(|| "the agent says that another is in force".to_owned())
         });
         if hash == *wanted {
-            self.contents().insert(host, Arc::clone(&due.content));
+            self.contents().insert(host, Known::only(Arc::clone(&due.content)));
         } else {
             self.forget(host);
         }
@@ -268,25 +278,19 @@ impl FirewallReconciler {
     }
 
     /// Notes that the agent did not take a ruleset: the former one stays in force.
-    fn refused(
-        &self,
-        host: HypervisorId,
-        sent: Order,
-        before: Option<FirewallReport>,
-        error: &AgentError,
-    ) {
+    fn refused(&self, host: HypervisorId, due: &Due, error: &AgentError) {
         if matches!(error, AgentError::NotSent(_)) {
             return;
         }
         if error.may_have_happened() {
-            self.forget(host);
+            self.contents().entry(host).or_default().add(Arc::clone(&due.content));
             let mut unsure = self.unsure();
             let newest = unsure.entry(host).or_default();
-            *newest = (*newest).max(sent);
+            *newest = (*newest).max(due.request.revision());
         }
         let nothing =
             || FirewallReport { hash: String::new(), revision: Order::default(), error: None };
-        let before = before.unwrap_or_else(nothing);
+        let before = due.before.clone().unwrap_or_else(nothing);
         let uncovered = Some(before.clone());
         let failed = FirewallReport { error: Some(error.to_string()), ..before };
         let context = &self.context;
@@ -323,6 +327,16 @@ impl FirewallReconciler {
         self.acknowledged(host, due.before.as_ref(), known);
         Ok(true)
     }
+
+    /// What is still due when the agent has said what is in force.
+    async fn due_after_reading(
+        &self,
+        host: HypervisorId,
+        due: Due,
+    ) -> Result<Option<Due>, CallError> {
+        let is_news = self.read(host, &due).await?;
+        Ok(if is_news { self.due(host, Form::Shortest) } else { Some(due) })
+    }
 }
 
 #[async_trait]
@@ -338,18 +352,26 @@ impl Reconciler for FirewallReconciler {
             return Ok(Outcome::unchanged());
         };
         if due.before.is_none() || self.unsure().contains_key(host) {
-            match self.read(*host, &due).await {
-                Ok(false) => {}
-                Ok(true) => match self.due(*host, Form::Shortest) {
-                    Some(still_due) => due = still_due,
-                    None => return Ok(Outcome::unchanged()),
-                },
+            match self.due_after_reading(*host, due).await {
+                Ok(Some(still_due)) => due = still_due,
+                Ok(None) => return Ok(Outcome::unchanged()),
                 Err(error) => return later(&error),
             }
         }
         let mut sent = Self::send(&due).await;
-        if matches!(sent, Sent::PatchNotTaken) {
+        if let Sent::PatchNotTaken { current } = &sent {
             debug!(%host, "a patch was not taken");
+            if current.as_ref().is_some_and(|current| self.knows(*host, current)) {
+                // One that was not answered has come in force meanwhile.
+                match self.due_after_reading(*host, due).await {
+                    Ok(Some(still_due)) => due = still_due,
+                    Ok(None) => return Ok(Outcome::unchanged()),
+                    Err(error) => return later(&error),
+                }
+                sent = Self::send(&due).await;
+            }
+        }
+        if matches!(sent, Sent::PatchNotTaken { .. }) {
             self.forget(*host);
             match self.due(*host, Form::Whole) {
                 Some(whole) => due = whole,
@@ -361,12 +383,12 @@ impl Reconciler for FirewallReconciler {
             Sent::Answered(state) => self.answered(*host, &due, state),
             Sent::Failed(error) => {
                 if let CallError::Agent(error) = &error {
-                    self.refused(*host, due.request.revision(), due.before, error);
+                    self.refused(*host, &due, error);
                 }
                 later(&error)
             }
-            // The second request was no patch.
-            Sent::PatchNotTaken => Ok(Outcome::unchanged().after(PATCH_RETRY)),
+            // The last request was no patch.
+            Sent::PatchNotTaken { .. } => Ok(Outcome::unchanged().after(PATCH_RETRY)),
         }
     }
 }
