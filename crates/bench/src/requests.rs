@@ -55,7 +55,7 @@ mod tests {
             lochness_agent_requests_total{operation=\"put_firewall\",result=\"Unknown\"} 2\n\
             lochness_agent_requests_total{operation=\"images\",result=\"ok\"} 3\n";
         let all = Requests::parse(page);
-        let before = Requests::parse(page.split_inclusive('\n').last().unwrap());
+        let before = Requests::parse(page.split_inclusive('\n').next_back().unwrap());
         assert_eq!(all.since(&before).to_string(), "put_firewall Unknown 2, put_firewall ok 7");
     }
 }
