@@ -132,7 +132,7 @@ impl Hunt {
                 let is_whole = self.cut.is_none();
                 println!(
                     "{}",
-                    if explain && is_whole { explained(plan, ended) } else { told(&plan, &ended) }
+                    if explain && is_whole { explained(&plan, ended) } else { told(&plan, &ended) }
                 );
             }
         }
@@ -150,12 +150,12 @@ fn run(plan: &Plan) -> Ended {
 }
 
 /// A failure, by the shortest history that a bisection finds.
-fn explained(plan: Plan, whole: Ended) -> String {
+fn explained(plan: &Plan, whole: Ended) -> String {
     let (mut passes, mut fails) = (0, whole.events);
-    let mut shortest = (plan, whole);
+    let mut shortest = (*plan, whole);
     while passes + 1 < fails {
         let middle = passes.midpoint(fails);
-        let shorter = Plan { cut: Some(middle), ..plan };
+        let shorter = Plan { cut: Some(middle), ..*plan };
         let ended = run(&shorter);
         if ended.wrong.is_some() {
             fails = middle;

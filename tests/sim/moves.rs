@@ -84,7 +84,9 @@ mod tests {
     /// What is wrong when the guest is placed on the second host, after these effects on the first one, while the store has these keys.
     fn wrong(effects: &[EffectKind], keys: &[Key]) -> Vec<String> {
         let mut moves = Moves::default();
-        effects.iter().for_each(|kind| moves.effect(host_id(1), &effect(*kind)));
+        for kind in effects {
+            moves.effect(host_id(1), &effect(*kind));
+        }
         let key = Prefix::default().key(&Key::Placement(host_id(2), guest_id(1)));
         let put = Event::Put(KeyValue {
             key: Bytes::from(key),

@@ -43,6 +43,7 @@ struct Seen {
 }
 
 /// What a process is like at a look.
+#[expect(clippy::struct_excessive_bools, reason = "each is asked by itself")]
 struct Shown {
     /// Whether it hears of the store, and for how long it has, or has not.
     follows: bool,

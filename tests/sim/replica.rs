@@ -112,7 +112,8 @@ impl Life {
     pub(crate) fn retries(&self) -> f64 {
         let families = self.metrics.registry.gather();
         let of_retries = families.iter().filter(|it| it.name() == "workqueue_retries_total");
-        of_retries.flat_map(|it| it.get_metric()).map(|it| it.get_counter().get_value()).sum()
+        let metrics = of_retries.flat_map(prometheus::proto::MetricFamily::get_metric);
+        metrics.map(|it| it.get_counter().get_value()).sum()
     }
 
     /// Whether nothing has kept any process from the store, nor away, for so long.
