@@ -13,7 +13,8 @@ use crate::tally::Tally;
 
 /// An hour, for a measurement of a minute.
 const NEVER: &[&str] = &["--image-delay", "3600000"];
-/// Around the size of the operator's own groups: the best one of a round is its ceiling.
+/// Around the size of the operator's own groups. The best one is found once; then it and the operator take turns, for the
+/// best of three in each round would be the luckiest.
 const SHAPES: [Shape; 3] = [
     Shape { group: 32, in_flight: 4 },
     Shape { group: 64, in_flight: 4 },
@@ -25,35 +26,42 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let guests = scale.pick(1_000, 20_000, 20_000);
     let small = scale.pick(20, 1_000, 1_000);
     let (mut ours, mut ratios, mut stolen) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut note, mut ceilings) = (String::new(), Vec::new());
+    let (mut note, mut ceilings, mut shape) = (String::new(), Vec::new(), None);
     for _ in 0..scale.rounds {
         let round = place(scale, small, guests).await?;
-        let ceiling = ceiling(&round.template, guests).await?;
+        let shape = match shape {
+            Some(known) => known,
+            None => *shape.insert(best_shape(&round.template, guests).await?),
+        };
+        let ceiling = ceiling(&round.template, guests, shape).await?;
         ours.push(round.rate);
         ratios.push(round.rate / ceiling);
         ceilings.push(ceiling);
         stolen.push(round.stolen);
         note = format!("{}; {} bytes a placement", round.cpu, round.template.bytes());
     }
-    let absolute = median(&ours);
+    let relative = median(&ratios);
     let mut figures = vec![
         Figure::told(format!("placements, {small} hosts, {guests} guests"), "/s", ours)
             .stolen(&stolen)
             .note(note),
-        Figure::told("etcd alone, the same in nested transactions", "/s", ceilings),
+        Figure::told("etcd alone, the same in nested transactions", "/s", ceilings)
+            .note(shape.map(|shape| format!("{shape:?}")).unwrap_or_default()),
         Figure::told("placements against etcd alone", "×", ratios)
             .bounded(Bound::AtLeast(0.7))
             .stolen(&stolen),
     ];
     let large = scale.pick(0, 5_000, 10_000);
-    if large > 0 {
+    if let (1.., Some(shape)) = (large, shape) {
         let round = place(scale, large, guests).await?;
+        let ceiling = ceiling(&round.template, guests, shape).await?;
+        // Against etcd alone, each in its turn: the machine may have become slower since.
         let name = format!("placements, {large} hosts against {small}");
         figures.push(
-            Figure::told(name, "×", vec![round.rate / absolute])
+            Figure::told(name, "×", vec![round.rate / ceiling / relative])
                 .bounded(Bound::AtLeast(0.9))
                 .stolen(&[round.stolen])
-                .note(format!("{:.0}/s; {}", round.rate, round.cpu)),
+                .note(format!("{:.0}/s of {ceiling:.0}/s; {}", round.rate, round.cpu)),
         );
     }
     Ok(figures)
@@ -84,13 +92,21 @@ async fn place(scale: &Scale, hosts: u32, guests: u32) -> anyhow::Result<Round> 
     Ok(Round { rate, stolen: watch.stolen()?, cpu: meter.words()?, template })
 }
 
-/// What etcd takes at best, in any of the shapes, on a fresh store each.
-pub(crate) async fn ceiling(template: &Template, guests: u32) -> anyhow::Result<f64> {
-    let mut best: f64 = 0.0;
-    for shape in SHAPES {
-        let etcd = etcd();
-        let kv = connect(&etcd).await?;
-        best = best.max(measure(&kv, template, guests, shape).await?);
+/// The shape in which etcd takes most.
+async fn best_shape(template: &Template, guests: u32) -> anyhow::Result<Shape> {
+    let (mut best, mut most) = (SHAPES[0], 0.0);
+    for shape in SHAPES.into_iter().chain(SHAPES) {
+        let rate = ceiling(template, guests, shape).await?;
+        if rate > most {
+            (best, most) = (shape, rate);
+        }
     }
     Ok(best)
+}
+
+/// What etcd takes in that shape, on a fresh store.
+async fn ceiling(template: &Template, guests: u32, shape: Shape) -> anyhow::Result<f64> {
+    let etcd = etcd();
+    let kv = connect(&etcd).await?;
+    measure(&kv, template, guests, shape).await
 }
