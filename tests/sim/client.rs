@@ -336,6 +336,8 @@ impl Stream {
         };
         match points.meets(Occasion::Message) {
             Some(Strike::Drop(_)) => {
+                // It follows the store again when it has connected anew.
+                self.course.disturb(Duration::ZERO);
                 (self.is_broken, self.whole) = (true, None);
                 return Err(KvError::Unavailable("the stream was cut".to_owned()));
             }
