@@ -4,23 +4,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
-use lochness_api::Prefix;
 use lochness_api::keys::Key;
 use lochness_api::status::Phase;
-use lochness_kv::{EtcdKv, Event, Kv as _, WatchRequest};
+use lochness_api::{Prefix, SubnetId};
+use lochness_kv::{EtcdKv, Event, Kv as _, RangeRequest, WatchRequest};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Whoever looks on while nothing comes is told so often how far it is.
 const TELL: Duration = Duration::from_secs(10);
 
+/// How far apart in time the count is asked for.
+const CLOSEST: Duration = Duration::from_millis(5);
+const FARTHEST: Duration = Duration::from_millis(500);
+
 /// What has come.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Count {
     /// Index keys: guests that are placed.
     pub(crate) placed: usize,
-    /// Addresses that were reserved.
-    pub(crate) addresses: usize,
     /// Guests' statuses that say `Running`, counted once each.
     pub(crate) running: usize,
     /// Guests' statuses that came at all.
@@ -40,19 +42,9 @@ pub(crate) struct Tally {
 impl Tally {
     /// Counts from now on.
     pub(crate) async fn start(kv: Arc<EtcdKv>) -> anyhow::Result<Self> {
-        Self::under(kv, "").await
-    }
-
-    /// The same, of subnets and their addresses alone.
-    pub(crate) async fn of_addresses(kv: Arc<EtcdKv>) -> anyhow::Result<Self> {
-        Self::under(kv, "subnets/").await
-    }
-
-    async fn under(kv: Arc<EtcdKv>, below: &str) -> anyhow::Result<Self> {
         let prefix = Prefix::default();
-        let watched = format!("{}{below}", prefix.as_str());
-        let from = kv.range(lochness_kv::RangeRequest::key("none")).await?.header.revision + 1;
-        let mut stream = kv.watch(WatchRequest::prefix(watched, from)).await?;
+        let from = kv.range(RangeRequest::key("none")).await?.header.revision + 1;
+        let mut stream = kv.watch(WatchRequest::prefix(prefix.as_str().to_owned(), from)).await?;
         let (sender, counts) = watch::channel(Count::default());
         let task = tokio::spawn(async move {
             let mut count = Count::default();
@@ -71,7 +63,6 @@ impl Tally {
                     let Event::Put(kv) = event else { continue };
                     match key {
                         Some(Key::Placement(..)) => count.placed += 1,
-                        Some(Key::Address(..)) => count.addresses += 1,
                         Some(Key::GuestStatus(id)) => {
                             count.statuses += 1;
                             let phase = phase(&kv.value);
@@ -115,6 +106,33 @@ impl Tally {
                 Err(_) => bail!("not within {limit:?}: {what}; {:?}", self.now()),
             }
         }
+    }
+}
+
+/// Waits until there are so many reserved addresses, and asks ever more closely how far it is: a watch would cost etcd as
+/// much as a standby does.
+pub(crate) async fn until_reserved(
+    kv: &EtcdKv,
+    subnet: SubnetId,
+    all: usize,
+    limit: Duration,
+) -> anyhow::Result<()> {
+    let began = Instant::now();
+    loop {
+        let addresses = format!("{}subnets/{subnet}/addresses/", Prefix::default().as_str());
+        let request = RangeRequest { count_only: true, ..RangeRequest::prefix(addresses) };
+        let taken = usize::try_from(kv.range(request).await?.count)?;
+        if taken >= all {
+            return Ok(());
+        }
+        let so_far = began.elapsed();
+        if so_far > limit {
+            bail!("not within {limit:?}: {taken} of {all} addresses are reserved");
+        }
+        // Half of what is left at the rate until now.
+        let (done, left) = (u32::try_from(taken.max(1))?, u32::try_from(all - taken)?);
+        let half = so_far.saturating_mul(left) / done / 2;
+        tokio::time::sleep(half.clamp(CLOSEST, FARTHEST)).await;
     }
 }
 

@@ -5,11 +5,11 @@ use anyhow::Context as _;
 
 use super::{Fleet, LIMIT, Scale};
 use crate::ceiling::{Shape, Template, measure};
-use crate::documents::{guest, put_all, subnet};
+use crate::documents::{SUBNET, guest, put_all, subnet};
 use crate::figure::{Bound, Figure, median};
 use crate::machine::Stopwatch;
 use crate::stack::{Meter, connect, etcd};
-use crate::tally::Tally;
+use crate::tally::{Tally, until_reserved};
 
 /// An hour, for a measurement of a minute.
 const NEVER: &[&str] = &["--image-delay", "3600000"];
@@ -81,12 +81,10 @@ async fn place(scale: &Scale, hosts: u32, guests: u32) -> anyhow::Result<Round> 
     put_all(&fleet.kv, (0..guests).map(guest)).await?;
     waiting.until("all guests wait", LIMIT, |count| count.statuses >= all).await?;
     drop(waiting);
-    // Who looks on takes as little of the processors as can be.
-    let mut tally = Tally::of_addresses(fleet.kv.clone()).await?;
     let meter = Meter::start(&fleet.etcd, &fleet.pids())?;
     let watch = Stopwatch::start()?;
     put_all(&fleet.kv, [subnet()]).await?;
-    tally.until("all guests are placed", LIMIT, |count| count.addresses >= all).await?;
+    until_reserved(&fleet.kv, SUBNET, all, LIMIT).await.context("until all are placed")?;
     let rate = f64::from(guests) / watch.elapsed().as_secs_f64();
     let template = Template::read(&fleet.kv).await.context("what a placement wrote")?;
     Ok(Round { rate, stolen: watch.stolen()?, cpu: meter.words()?, template })
