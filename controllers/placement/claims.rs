@@ -4,11 +4,12 @@
 //! the claim count it: that errs on the safe side. No plan claims an address or a hardware address that is claimed already,
 //! so one claim ends without another one's.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lochness_api::document::Resources;
-use lochness_api::{HypervisorId, Mac, NetworkId, SubnetId};
+use lochness_api::{GuestId, HypervisorId, Mac, NetworkId, SubnetId};
 use lochness_mutant::Mutant;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -21,8 +22,8 @@ use crate::world::{address_number, number_address};
 pub(super) struct Planner {
     pub(super) claims: Claims,
     pub(super) random: SmallRng,
-    /// Whether a guest was refused while open commits had claims: it may get what one of these gives back.
-    refused_beside_claims: bool,
+    /// Guests that were refused while open commits had claims: they may get what one of these gives back.
+    refused_beside_claims: BTreeSet<GuestId>,
 }
 
 /// What open commits will use.
@@ -140,7 +141,7 @@ impl Planner {
     pub(super) fn new(seed: u64) -> Arc<Mutex<Self>> {
         let random = SmallRng::seed_from_u64(seed);
         let claims = Claims::default();
-        Arc::new(Mutex::new(Self { claims, random, refused_beside_claims: false }))
+        Arc::new(Mutex::new(Self { claims, random, refused_beside_claims: BTreeSet::new() }))
     }
 
     pub(super) fn lock(planner: &Mutex<Self>) -> MutexGuard<'_, Self> {
@@ -148,12 +149,14 @@ impl Planner {
     }
 
     /// Remembers that a guest was refused.
-    pub(super) fn note_refusal(&mut self) {
-        self.refused_beside_claims |= !self.claims.is_empty();
+    pub(super) fn note_refusal(&mut self, guest: GuestId) {
+        if !self.claims.is_empty() {
+            self.refused_beside_claims.insert(guest);
+        }
     }
 
-    /// Whether somebody was refused beside claims since this was asked last.
-    pub(super) fn take_refused(&mut self) -> bool {
+    /// Who was refused beside claims since this was asked last.
+    pub(super) fn take_refused(&mut self) -> BTreeSet<GuestId> {
         std::mem::take(&mut self.refused_beside_claims)
     }
 

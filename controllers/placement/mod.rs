@@ -41,11 +41,12 @@ use crate::context::Context;
 use crate::pace::{Pace, Turn};
 use crate::reports::Inner;
 use crate::settings::Settings;
-use crate::wake::wake_pending;
 use crate::world::{GuestEntry, World};
 
 /// A guest that needs what an open commit may take is planned again after this long.
 const CLAIM_PATIENCE: Duration = Duration::from_millis(100);
+/// Who was refused beside a claim that came to nothing is looked at again after so long.
+const GIVEN_BACK: Duration = Duration::from_secs(1);
 
 /// The placement loop.
 pub struct PlacementReconciler {
@@ -122,7 +123,7 @@ impl PlacementReconciler {
                 Step::Commit { commit, claim, place: Some(place) }
             }
             Decision::Refuse(refusal) => {
-                planner.note_refusal();
+                planner.note_refusal(id);
                 let status = status::refused(entry, &refusal, self.context.now());
                 match self.turn(id, entry, &status) {
                     Turn::Now => Step::commit(self.write_status(id, entry, &status)),
@@ -159,10 +160,12 @@ impl PlacementReconciler {
         }
     }
 
-    /// A claim came to nothing, and no change of the store tells those who were refused because of it.
+    /// A claim came to nothing, and no change of the store tells those who were refused because of it. Not at once: while
+    /// the store takes nothing, they fail as well, and would wake each other without a pause.
     fn wake_refused(&self) {
-        if Planner::lock(&self.planner).take_refused() {
-            wake_pending(&self.context.world.read(), &self.context.queues);
+        let refused = Planner::lock(&self.planner).take_refused();
+        for guest in refused {
+            self.context.queues.placement.add_after(guest, GIVEN_BACK);
         }
     }
 
