@@ -201,6 +201,9 @@ impl Client {
         });
         if let Some(life) = &self.life {
             life.step("after the store").await;
+            if answer.is_ok() {
+                life.hears();
+            }
         }
         answer
     }
@@ -228,9 +231,6 @@ impl Kv for Client {
     async fn watch(&self, request: WatchRequest) -> Result<Box<dyn WatchStream>, KvError> {
         let is_whole = request.key == Prefix::default().as_str();
         let inner = self.run(OpKind::Watch, self.shop.kv.watch(request)).await?;
-        if let Some(life) = self.life.as_ref().filter(|_| is_whole) {
-            life.opens_watch();
-        }
         Ok(Box::new(Stream {
             inner,
             is_whole,

@@ -66,8 +66,8 @@ struct Steps {
     watches: usize,
     /// When it last began or ceased to hear of the store.
     turned: Option<Instant>,
-    /// When it last opened a watch of the whole store, which it may not listen to yet.
-    opened: Option<Instant>,
+    /// When the store last answered it.
+    heard: Option<Instant>,
     /// It was told to end in order.
     is_ending: bool,
 }
@@ -136,16 +136,16 @@ impl Life {
         steps.watches = if is_open { steps.watches + 1 } else { steps.watches.saturating_sub(1) };
     }
 
-    /// It has opened a watch of the whole store.
-    pub(crate) fn opens_watch(&self) {
-        self.steps().opened = Some(Instant::now());
+    /// The store has answered it.
+    pub(crate) fn hears(&self) {
+        self.steps().heard = Some(Instant::now());
     }
 
-    /// Whether it watches the whole store and hears of it, and for how long it has, or has not even opened a watch.
+    /// Whether it watches the whole store and hears of it, and for how long it has, or has not even got an answer.
     pub(crate) fn follows_store(&self) -> (bool, Duration) {
         let follows = self.store_is_cut_until().is_none() && self.steps().watches > 0;
-        let Steps { turned, opened, .. } = *self.steps();
-        let since = if follows { turned } else { turned.max(opened) };
+        let Steps { turned, heard, .. } = *self.steps();
+        let since = if follows { turned } else { turned.max(heard) };
         (follows, since.map(|since| since.elapsed()).unwrap_or_default())
     }
 
