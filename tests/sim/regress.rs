@@ -4,7 +4,7 @@
 use crate::history::{Plan, simulate};
 
 /// A seed, after how many faults and wishes it is cut, and what it found.
-const FOUND: [(u64, u64, &str); 10] = [
+const FOUND: [(u64, u64, &str); 12] = [
     (5166, 85, "words that came too soon were written by the next rescan, and by nobody before"),
     (5471, 202, "who waits for an address was not told that it is given and no more about to be"),
     (5005, 73, "a failed create counted as running once its job was forgotten"),
@@ -34,6 +34,16 @@ const FOUND: [(u64, u64, &str); 10] = [
         1_795_374_055_040_644,
         211,
         "where a host had been was written down after where it is, as the store had had no space until then",
+    ),
+    (
+        1_795_391_906_446_000,
+        101,
+        "guests woke each other without a pause while the store took no commit of theirs",
+    ),
+    (
+        1_795_391_906_448_810,
+        90,
+        "last wishes that waited for space were lost in a restore, and nobody wrote them again",
     ),
 ];
 
