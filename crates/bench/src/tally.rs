@@ -109,8 +109,8 @@ impl Tally {
     }
 }
 
-/// Waits until there are so many reserved addresses, and asks ever more closely how far it is: a watch would cost etcd as
-/// much as a standby does.
+/// Waits until there are so many reserved addresses, and asks ever more closely how far it is: a watch would be work for
+/// etcd that the reference does not have.
 pub(crate) async fn until_reserved(
     kv: &EtcdKv,
     subnet: SubnetId,
