@@ -373,7 +373,7 @@ impl Process {
         let token = || tasks.token().clone();
         let placed = self.all(queues, |world| world.outlines().map(|(id, _)| id).collect());
         tasks.spawn("rescan guests", rescan(Arc::clone(&queues.guest), period, placed, token()));
-        let pending = self.all(queues, |world| world.pending().iter().copied().collect());
+        let pending = self.all(queues, World::pending);
         let placement = Arc::clone(&queues.placement);
         tasks.spawn("rescan placement", rescan(placement, period, pending, token()));
         let all_hosts = |world: &World| world.hosts().iter().map(|host| host.id).collect();

@@ -218,7 +218,7 @@ impl Families {
         for host in world.hosts() {
             *states.entry(HostState::of(host)).or_default() += 1;
             total = total.saturating_add(host.total());
-            allocatable = allocatable.saturating_add(host.allocatable(world.config()));
+            allocatable = allocatable.saturating_add(host.allocatable());
             used = used.saturating_add(host.used);
             let report = reports.and_then(|reports| reports.host(host.id));
             strangers += undeclared(world, host.id, report).len();

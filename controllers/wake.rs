@@ -207,14 +207,13 @@ pub(crate) fn wake_jobs_on(entry: &HostEntry, world: &World, queues: &Queues) {
 /// meanwhile: only who was looked at is queued again. A thousand hosts that come at once, each a hope for ten thousand
 /// guests, would otherwise cost ten million times a look at the queue.
 pub fn wake_pending(world: &World, queues: &Queues) {
-    let pending = world.pending();
     let lane = |id: GuestId| (world.outline(id).map_or(0, Outline::lane), id);
     match queues.placement.take_handed_out() {
         Some(looked_at) => {
-            let waiting = looked_at.into_iter().filter(|id| pending.contains(id));
+            let waiting = looked_at.into_iter().filter(|id| world.is_pending(*id));
             queues.placement.add_all_in(waiting.map(lane));
         }
-        None => queues.placement.add_all_in(pending.iter().copied().map(lane)),
+        None => queues.placement.add_all_in(world.pending().into_iter().map(lane)),
     }
 }
 

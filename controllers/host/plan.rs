@@ -109,7 +109,7 @@ pub(crate) fn status(facts: &Facts<'_>) -> Option<HypervisorStatus> {
             .cloned()
             .unwrap_or(known.capabilities),
         total: entry.total(),
-        allocatable: entry.allocatable(facts.world.config()),
+        allocatable: entry.allocatable(),
         used: entry.used,
         guests: count(entry.placed.len()),
         undeclared: count(undeclared.len()),
@@ -321,7 +321,7 @@ fn use_of(entry: &HostEntry, conditions: &mut Conditions) {
 fn capacity(facts: &Facts<'_>, conditions: &mut Conditions) {
     let entry = facts.entry;
     let kind = ConditionType::Capacity;
-    let (may, used) = (entry.allocatable(facts.world.config()), entry.used);
+    let (may, used) = (entry.allocatable(), entry.used);
     if entry.total().is_zero() {
         let message = "neither its document nor its heartbeat says what it has";
         conditions.no(kind, Reason::NoResources, message);

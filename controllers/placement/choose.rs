@@ -33,7 +33,7 @@ pub(super) fn choose<'a>(
     {
         return fleet.admit(host, need).map_err(|filter| {
             let mut rejections = Rejections::default();
-            rejections.note(filter, fleet.free(host, host.allocatable(fleet.world.config())));
+            rejections.note(filter, fleet.free(host));
             rejections
         });
     }
@@ -48,8 +48,7 @@ pub(super) fn choose<'a>(
         let host = &hosts[position];
         match fleet.admit(host, need) {
             Err(filter) => {
-                let free = fleet.free(host, host.allocatable(fleet.world.config()));
-                rejections.note(filter, free);
+                rejections.note(filter, fleet.free(host));
             }
             Ok(candidate) => {
                 found += usize::from(candidate.rank == 0);

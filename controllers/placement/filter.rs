@@ -96,8 +96,8 @@ pub(super) struct Candidate<'a> {
 
 impl<'a> Fleet<'a> {
     /// What can still be placed on a host.
-    pub(super) fn free(&self, host: &HostEntry, allocatable: Resources) -> Resources {
-        allocatable.saturating_sub(host.used).saturating_sub(self.claims.on(host.id))
+    pub(super) fn free(&self, host: &HostEntry) -> Resources {
+        host.allocatable().saturating_sub(host.used).saturating_sub(self.claims.on(host.id))
     }
 
     /// Tries one host.
@@ -125,8 +125,8 @@ impl<'a> Fleet<'a> {
             .enumerate()
             .find_map(|(rank, subnet)| Some((rank, host.bridges.get(subnet)?.as_str())))
             .ok_or(Filter::Subnet)?;
-        let allocatable = host.allocatable(self.world.config());
-        let free = self.free(host, allocatable);
+        let allocatable = host.allocatable();
+        let free = self.free(host);
         let is_short = free.memory < need.resources.memory;
         if is_short && !lochness_mutant::is(Mutant::MemoryIgnored) {
             return Err(Filter::Memory);
@@ -145,11 +145,16 @@ impl<'a> Fleet<'a> {
     }
 
     fn check_state(&self, host: &HostEntry) -> Result<(), Filter> {
+        let report = self.reports.host(host.id);
+        let reachable =
+            report.is_some_and(|report| report.is_reachable(self.now, self.reachable_window));
+        if host.is_open() {
+            return if reachable { Ok(()) } else { Err(Filter::Reachable) };
+        }
         if !host.is_alive() {
             return Err(Filter::Alive);
         }
-        let report = self.reports.host(host.id);
-        if !report.is_some_and(|report| report.is_reachable(self.now, self.reachable_window)) {
+        if !reachable {
             return Err(Filter::Reachable);
         }
         if host.config.pause {

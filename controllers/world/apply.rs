@@ -72,9 +72,7 @@ impl World {
                 self.change_guest_keys(guest, |entry| {
                     entry.index.insert(host, kv.create_revision);
                 });
-                self.change_host(host, |entry| {
-                    entry.index.insert(guest, kv.create_revision);
-                });
+                self.change_host_index(host, |index| index.insert(guest, kv.create_revision));
                 Change::Placement(host, guest)
             }
             Key::Address(subnet, ip) => {
@@ -208,9 +206,7 @@ impl World {
                 self.change_guest_keys(guest, |entry| {
                     entry.index.remove(&host);
                 });
-                self.change_host(host, |entry| {
-                    entry.index.remove(&guest);
-                });
+                self.change_host_index(host, |index| index.remove(&guest));
                 Change::Placement(host, guest)
             }
             Key::Address(subnet, ip) => {

@@ -44,6 +44,7 @@ impl World {
         let result =
             self.config_texts.put(name, kv, lent, |text| self.config.apply(name, Some(text)));
         note(&mut self.config_errors, name, result);
+        self.stand_hosts();
         self.reconfirm(confirmed);
     }
 
@@ -53,6 +54,7 @@ impl World {
         let result = self.config.apply(name, None).map(|_| ());
         self.config_texts.0.remove(name);
         note(&mut self.config_errors, name, result);
+        self.stand_hosts();
         self.reconfirm(confirmed);
     }
 

@@ -33,7 +33,7 @@ pub struct HostEntry {
     /// Its heartbeat; `None` means not alive.
     pub heartbeat: Option<HeartbeatEntry>,
     /// The bridge through which it reaches a subnet.
-    pub bridges: BTreeMap<SubnetId, String>,
+    pub bridges: SortedMap<SubnetId, String>,
     /// Its configuration, as last understood.
     pub config: HypervisorConfig,
     /// Configuration keys whose text could not be understood.
@@ -48,10 +48,19 @@ pub struct HostEntry {
     pub images: BTreeMap<ImageId, usize>,
     /// What these guests use. Never a stored counter.
     pub used: Resources,
+    pub(super) standing: Standing,
     /// The index of placements: guest and create revision of its key.
     pub index: SortedMap<GuestId, i64>,
     /// Guests that were freed by a fence and must still be deleted here, with the record's revision.
     pub stale: BTreeMap<GuestId, i64>,
+}
+
+/// What each placement asks of each host that it looks at, worked out when the host changes: a look then touches few
+/// places in memory.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Standing {
+    allocatable: Resources,
+    is_open: bool,
 }
 
 impl HostEntry {
@@ -60,7 +69,7 @@ impl HostEntry {
             id,
             document: None,
             heartbeat: None,
-            bridges: BTreeMap::new(),
+            bridges: SortedMap::default(),
             config: HypervisorConfig::default(),
             config_errors: BTreeMap::new(),
             config_texts: Texts::default(),
@@ -68,6 +77,7 @@ impl HostEntry {
             placed: SortedSet::default(),
             images: BTreeMap::new(),
             used: Resources::default(),
+            standing: Standing::default(),
             index: SortedMap::default(),
             stale: BTreeMap::new(),
         }
@@ -93,7 +103,29 @@ impl HostEntry {
     }
 
     /// What may be placed on the host: total × overcommit − reserve.
-    pub fn allocatable(&self, cluster: &ClusterConfig) -> Resources {
+    pub fn allocatable(&self) -> Resources {
+        self.standing.allocatable
+    }
+
+    /// Whether nothing in the store forbids to place guests here: it is declared and alive, not paused, cordoned, drained or
+    /// fenced, and nothing on it waits to be deleted.
+    pub fn is_open(&self) -> bool {
+        self.standing.is_open
+    }
+
+    /// Works out anew what follows from the host's keys and the cluster's configuration.
+    pub(super) fn stand(&mut self, cluster: &ClusterConfig) {
+        let config = &self.config;
+        let is_barred =
+            config.pause || config.cordon || config.drain || config.fenced.is_some();
+        let is_open = !is_barred
+            && self.is_alive()
+            && self.stale.is_empty()
+            && self.document.is_some();
+        self.standing = Standing { allocatable: self.share(cluster), is_open };
+    }
+
+    fn share(&self, cluster: &ClusterConfig) -> Resources {
         let total = self.total();
         let factor = |own: Option<f64>, default: f64| own.unwrap_or(default);
         let cpu = f64::from(total.cpu) * factor(self.config.overcommit_cpu, cluster.overcommit.cpu);

@@ -13,6 +13,7 @@ use super::addresses::Fit;
 use super::numbered::Place;
 use super::overlaps::Extent;
 use super::packed::Keys;
+use super::sorted::SortedMap;
 use super::stored::{Declared, Stored};
 use super::{GuestEntry, HostEntry, Reservation, SubnetEntry, World};
 
@@ -78,7 +79,7 @@ impl World {
         self.held.remove(placement);
         let (subnet, ip) = (placement.subnet, placement.ip);
         let image = needed_image(entry);
-        self.change_host(placement.hypervisor, |host| {
+        self.change_load(placement.hypervisor, |host| {
             host.placed.remove(&id);
             if let Some(image) = image {
                 count_less(&mut host.images, image);
@@ -117,7 +118,7 @@ impl World {
         let declared = self.subnets.get(&subnet).and_then(SubnetEntry::declared);
         let fit = declared.map_or(Fit::AsDeclared, |subnet| fit(entry, subnet));
         let image = needed_image(entry);
-        self.change_host(placement.hypervisor, |host| {
+        self.change_load(placement.hypervisor, |host| {
             host.placed.insert(id);
             if let Some(image) = image {
                 *host.images.entry(image).or_default() += 1;
@@ -150,8 +151,19 @@ impl World {
         }
     }
 
-    /// Changes a host's entry; one of which nothing is left is dropped.
+    /// Changes a host's entry and what is derived from it; one of which nothing is left is dropped.
     pub(super) fn change_host(&mut self, id: HypervisorId, change: impl FnOnce(&mut HostEntry)) {
+        self.change_load(id, change);
+        if let Some(position) = self.host_positions.get(&id) {
+            self.hosts[*position].stand(&self.config);
+        }
+        self.judge_host(id);
+    }
+
+    /// Changes which guests a host has, by status or by index, from which no more is derived; one of which nothing is left
+    /// is dropped.
+    fn change_load(&mut self, id: HypervisorId, change: impl FnOnce(&mut HostEntry)) {
+        let known = self.hosts.len();
         let position = *self.host_positions.entry(id).or_insert_with(|| {
             self.hosts.push(HostEntry::new(id));
             self.hosts.len() - 1
@@ -164,7 +176,25 @@ impl World {
                 self.host_positions.insert(moved.id, position);
             }
         }
-        self.judge_host(id);
+        if self.hosts.len() != known {
+            self.judge_host(id);
+        }
+    }
+
+    /// Changes the index of placements of a host.
+    pub(super) fn change_host_index(
+        &mut self,
+        id: HypervisorId,
+        change: impl FnOnce(&mut SortedMap<GuestId, i64>),
+    ) {
+        self.change_load(id, |host| change(&mut host.index));
+    }
+
+    /// The cluster's configuration has changed: that concerns all hosts.
+    pub(super) fn stand_hosts(&mut self) {
+        for host in &mut self.hosts {
+            host.stand(&self.config);
+        }
     }
 
     /// Sets or unsets a host's document.

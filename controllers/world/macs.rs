@@ -24,8 +24,10 @@ pub(super) struct Macs {
     held: FxHashMap<Mac, Place>,
     /// Where several guests have one: the others.
     shared: BTreeSet<(Mac, Place)>,
-    /// With the create revision of the document: the eldest comes first.
-    asked: BTreeSet<(Mac, i64, GuestId)>,
+    /// Who asks for one, the eldest: with the create revision of the document.
+    asked: FxHashMap<Mac, (i64, GuestId)>,
+    /// Where several guests ask for one: the others.
+    asked_later: BTreeSet<(Mac, i64, GuestId)>,
     /// Those of which something changed while somebody asked for them, until these were named among the changes.
     moved: BTreeSet<Mac>,
 }
@@ -36,7 +38,7 @@ impl Macs {
             self.hold(placement.mac, place);
             self.note(placement.mac);
         } else if let Some((mac, created)) = wish(entry) {
-            self.asked.insert((mac, created, id));
+            self.ask(mac, (created, id));
         }
     }
 
@@ -45,7 +47,7 @@ impl Macs {
             self.free(placement.mac, place);
             self.note(placement.mac);
         } else if let Some((mac, created)) = wish(entry) {
-            self.asked.remove(&(mac, created, id));
+            self.ask_no_more(mac, (created, id));
             self.note(mac);
         }
     }
@@ -80,6 +82,31 @@ impl Macs {
         }
     }
 
+    fn ask(&mut self, mac: Mac, asker: (i64, GuestId)) {
+        let eldest = self.asked.entry(mac).or_insert(asker);
+        if *eldest != asker {
+            let (created, id) = std::mem::replace(eldest, asker.min(*eldest)).max(asker);
+            self.asked_later.insert((mac, created, id));
+        }
+    }
+
+    fn ask_no_more(&mut self, mac: Mac, asker: (i64, GuestId)) {
+        if self.asked.get(&mac) != Some(&asker) {
+            self.asked_later.remove(&(mac, asker.0, asker.1));
+            return;
+        }
+        let next = self.later_askers(mac).next();
+        match next {
+            Some((created, id)) => {
+                self.asked_later.remove(&(mac, created, id));
+                self.asked.insert(mac, (created, id));
+            }
+            None => {
+                self.asked.remove(&mac);
+            }
+        }
+    }
+
     /// Who has the address beside the one that is told first.
     fn others(&self, mac: Mac) -> impl Iterator<Item = Place> + '_ {
         self.shared.range((mac, Place::FIRST)..=(mac, Place::LAST)).map(|(_, guest)| *guest)
@@ -90,14 +117,19 @@ impl Macs {
     }
 
     fn note(&mut self, mac: Mac) {
-        if !self.asked.is_empty() && self.askers(mac).next().is_some() {
+        if self.asked.contains_key(&mac) {
             self.moved.insert(mac);
         }
     }
 
+    /// Who asks for the address, the eldest first.
     fn askers(&self, mac: Mac) -> impl Iterator<Item = (i64, GuestId)> + '_ {
+        self.asked.get(&mac).copied().into_iter().chain(self.later_askers(mac))
+    }
+
+    fn later_askers(&self, mac: Mac) -> impl Iterator<Item = (i64, GuestId)> + '_ {
         let all = (mac, i64::MIN, FIRST)..=(mac, i64::MAX, LAST);
-        self.asked.range(all).map(|(_, created, id)| (*created, *id))
+        self.asked_later.range(all).map(|(_, created, id)| (*created, *id))
     }
 }
 

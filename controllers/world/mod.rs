@@ -43,7 +43,7 @@ use lochness_api::{
     Prefix, SubnetId, VlanGroupId,
 };
 use lochness_kv::Header;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use configure::Texts;
 use held::Held;
@@ -93,7 +93,7 @@ pub struct World {
     header: Header,
     guests: Guests,
     /// Declared and not placed.
-    pending: BTreeSet<GuestId>,
+    pending: FxHashSet<GuestId>,
     /// Placed, the document gone, teardown not begun.
     awaiting_teardown: BTreeSet<GuestId>,
     /// Those of them that went after the revision that a person has confirmed, if one has.
@@ -193,9 +193,16 @@ impl World {
         self.guests.outlines()
     }
 
-    /// Guests that are declared and not placed.
-    pub fn pending(&self) -> &BTreeSet<GuestId> {
-        &self.pending
+    /// Guests that are declared and not placed, sorted.
+    pub fn pending(&self) -> Vec<GuestId> {
+        let mut pending: Vec<_> = self.pending.iter().copied().collect();
+        pending.sort_unstable();
+        pending
+    }
+
+    /// Whether a guest is declared and not placed.
+    pub fn is_pending(&self, id: GuestId) -> bool {
+        self.pending.contains(&id)
     }
 
     /// Guests that are placed, whose document is gone and whose teardown has not begun.

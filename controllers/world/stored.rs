@@ -20,7 +20,9 @@ pub struct Stored<T> {
 
 impl<T: DeserializeOwned> Stored<T> {
     pub(super) fn decode(kv: &KeyValue) -> Self {
-        let value = serde_json::from_slice(&kv.value).ok().map(Arc::new);
+        // The whole text is looked at once for being UTF-8, which is cheaper than each string by itself.
+        let text = std::str::from_utf8(&kv.value).ok();
+        let value = text.and_then(|text| serde_json::from_str(text).ok()).map(Arc::new);
         Self { create_revision: kv.create_revision, mod_revision: kv.mod_revision, value }
     }
 }

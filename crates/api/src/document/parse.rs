@@ -118,8 +118,12 @@ pub(crate) fn parse_object<'a>(
     if value.len() > SIZE_LIMIT {
         return Err(whole(format!("{} bytes, more than {SIZE_LIMIT}", value.len())));
     }
-    let node: Node<'a> = serde_json::from_slice(value)
-        .map_err(|error| whole(format!("not a JSON document: {error}")))?;
+    // What is UTF-8 as a whole need not be asked string by string; where it is not, the slice says where.
+    let read = match std::str::from_utf8(value) {
+        Ok(text) => serde_json::from_str(text),
+        Err(_) => serde_json::from_slice(value),
+    };
+    let node: Node<'a> = read.map_err(|error| whole(format!("not a JSON document: {error}")))?;
     let Node::Object(mut entries) = node else {
         return Err(whole(format!("must be a JSON object, is {}", node.type_name())));
     };

@@ -197,12 +197,12 @@ impl Kv for EtcdKv {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, KvError> {
-        let txn = &wire::txn(txn);
+        let txn = &txn;
         let was_full = self.shared.full.load(Ordering::Relaxed);
         let answer = self
             .call(|member| async move {
-                let answer = member.kv.clone().txn(txn.clone()).await?;
-                Ok(wire::txn_response(&answer))
+                let answer = member.kv.clone().txn(wire::txn(txn)).await?;
+                Ok(wire::txn_response(answer))
             })
             .await;
         match answer {

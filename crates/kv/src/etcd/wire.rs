@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_client as etcd;
+use etcd_client::proto::PbTxnOpResponse;
 
 use super::refusal::Refusal;
 use crate::{
@@ -95,63 +96,64 @@ pub(super) fn range_response(mut response: etcd::GetResponse) -> RangeResponse {
     }
 }
 
-pub(super) fn txn(txn: Txn) -> etcd::Txn {
-    let operations = |ops: Vec<Op>| ops.into_iter().map(operation).collect::<Vec<_>>();
+/// The library wants each key and value for itself: they are copied here, once.
+pub(super) fn txn(txn: &Txn) -> etcd::Txn {
+    let operations = |ops: &[Op]| ops.iter().map(operation).collect::<Vec<_>>();
     etcd::Txn::new()
-        .when(txn.compares.into_iter().map(compare).collect::<Vec<_>>())
-        .and_then(operations(txn.success))
-        .or_else(operations(txn.failure))
+        .when(txn.compares.iter().map(compare).collect::<Vec<_>>())
+        .and_then(operations(&txn.success))
+        .or_else(operations(&txn.failure))
 }
 
-fn compare(compare: Compare) -> etcd::Compare {
+fn compare(compare: &Compare) -> etcd::Compare {
     let equal = etcd::CompareOp::Equal;
     match compare {
-        Compare::ModRevision(key, revision) => etcd::Compare::mod_revision(key, equal, revision),
-        Compare::CreateRevision(key, revision) => {
-            etcd::Compare::create_revision(key, equal, revision)
+        Compare::ModRevision(key, revision) => {
+            etcd::Compare::mod_revision(&key[..], equal, *revision)
         }
-        Compare::Value(key, value) => etcd::Compare::value(key, equal, value),
+        Compare::CreateRevision(key, revision) => {
+            etcd::Compare::create_revision(&key[..], equal, *revision)
+        }
+        Compare::Value(key, value) => etcd::Compare::value(&key[..], equal, &value[..]),
     }
 }
 
-fn operation(op: Op) -> etcd::TxnOp {
+fn operation(op: &Op) -> etcd::TxnOp {
     match op {
         Op::Put { key, value, lease } => {
             let options = lease.map(|LeaseId(id)| etcd::PutOptions::new().with_lease(id));
-            etcd::TxnOp::put(key, value, options)
+            etcd::TxnOp::put(&key[..], &value[..], options)
         }
         Op::Delete { key, end } => {
-            etcd::TxnOp::delete(key, Some(etcd::DeleteOptions::new().with_range(end)))
+            let options = etcd::DeleteOptions::new().with_range(&end[..]);
+            etcd::TxnOp::delete(&key[..], Some(options))
         }
-        Op::Range(request) => {
-            let options = get_options(&request);
-            etcd::TxnOp::get(request.key, Some(options))
-        }
+        Op::Range(request) => etcd::TxnOp::get(&request.key[..], Some(get_options(request))),
         Op::Txn(child) => etcd::TxnOp::txn(txn(child)),
     }
 }
 
 /// The answer to a transaction. etcd gives only the whole a full header, so the answers inside get that one too.
-pub(super) fn txn_response(response: &etcd::TxnResponse) -> TxnResponse {
-    stamped_txn_response(response, header(response.header()))
+pub(super) fn txn_response(response: etcd::TxnResponse) -> TxnResponse {
+    let header = header(response.header());
+    stamped_txn_response(response.0, header)
 }
 
-fn stamped_txn_response(response: &etcd::TxnResponse, header: Header) -> TxnResponse {
-    let responses = response
-        .op_responses()
-        .into_iter()
-        .map(|response| match response {
-            etcd::TxnOpResponse::Put(_) => OpResponse::Put,
-            etcd::TxnOpResponse::Get(range) => {
-                OpResponse::Range(RangeResponse { header, ..range_response(range) })
+fn stamped_txn_response(response: etcd::proto::PbTxnResponse, header: Header) -> TxnResponse {
+    let responses = response.responses.into_iter().filter_map(|response| {
+        Some(match response.response? {
+            PbTxnOpResponse::ResponsePut(_) => OpResponse::Put,
+            PbTxnOpResponse::ResponseRange(range) => {
+                let range = range_response(etcd::GetResponse(range));
+                OpResponse::Range(RangeResponse { header, ..range })
             }
-            etcd::TxnOpResponse::Delete(delete) => OpResponse::Delete(delete.deleted()),
-            etcd::TxnOpResponse::Txn(child) => {
-                OpResponse::Txn(stamped_txn_response(&child, header))
+            PbTxnOpResponse::ResponseDeleteRange(deleted) => OpResponse::Delete(deleted.deleted),
+            PbTxnOpResponse::ResponseTxn(child) => {
+                OpResponse::Txn(stamped_txn_response(child, header))
             }
         })
-        .collect();
-    TxnResponse { header, succeeded: response.succeeded(), responses }
+    });
+    TxnResponse { header, succeeded: response.succeeded, responses: responses.collect() }
 }
 
 fn key_value(kv: etcd::KeyValue) -> KeyValue {
