@@ -116,12 +116,9 @@ impl HostEntry {
     /// Works out anew what follows from the host's keys and the cluster's configuration.
     pub(super) fn stand(&mut self, cluster: &ClusterConfig) {
         let config = &self.config;
-        let is_barred =
-            config.pause || config.cordon || config.drain || config.fenced.is_some();
-        let is_open = !is_barred
-            && self.is_alive()
-            && self.stale.is_empty()
-            && self.document.is_some();
+        let is_barred = config.pause || config.cordon || config.drain || config.fenced.is_some();
+        let is_open =
+            !is_barred && self.is_alive() && self.stale.is_empty() && self.document.is_some();
         self.standing = Standing { allocatable: self.share(cluster), is_open };
     }
 

@@ -228,11 +228,9 @@ impl World {
         bridge: Option<String>,
     ) {
         let reaches = bridge.is_some();
-        self.change_host(host, |entry| {
-            match bridge {
-                Some(bridge) => entry.bridges.insert(subnet, bridge),
-                None => entry.bridges.remove(&subnet),
-            };
+        self.change_host(host, |entry| match bridge {
+            Some(bridge) => entry.bridges.insert(subnet, bridge),
+            None => entry.bridges.remove(&subnet),
         });
         let hosts = self.reaching.entry(subnet).or_default();
         match (hosts.binary_search(&host), reaches) {

@@ -222,3 +222,39 @@ fn a_host_counts_what_its_guests_need_and_a_group_where_its_members_are() {
     store.delete(&Key::GuestStatus(id(101)));
     assert_eq!(seen(&store), (None, vec![]));
 }
+
+#[test]
+fn what_each_look_at_a_host_asks_for_follows_every_key_that_decides_it() {
+    let mut store = Store::basics();
+    let host = store.host(10, 1024);
+    let seen = |store: &Store| {
+        let entry = store.world.host(host).unwrap();
+        (entry.is_open(), entry.allocatable().memory)
+    };
+    assert_eq!(seen(&store), (true, 1024));
+    store.put_text(&Key::Config("overcommit_memory".to_owned()), "2");
+    assert_eq!(seen(&store), (true, 2048));
+    let reserve = Key::HypervisorConfig(host, "reserve_memory".to_owned());
+    store.put_text(&reserve, "24");
+    assert_eq!(seen(&store), (true, 2024));
+    store.delete(&Key::Config("overcommit_memory".to_owned()));
+    assert_eq!(seen(&store), (true, 1000));
+    for name in ["pause", "cordon", "drain"] {
+        let key = Key::HypervisorConfig(host, name.to_owned());
+        store.put_text(&key, "true");
+        assert_eq!(seen(&store), (false, 1000), "{name}");
+        store.delete(&key);
+        assert_eq!(seen(&store), (true, 1000), "{name}");
+    }
+    let stale = Key::Stale(host, id(100));
+    store.put_text(&stale, "");
+    assert_eq!(seen(&store), (false, 1000));
+    store.delete(&stale);
+    store.delete(&Key::Heartbeat(host));
+    assert_eq!(seen(&store), (false, 1000));
+    store.put_text(&Key::Heartbeat(host), "alive");
+    assert_eq!(seen(&store), (true, 1000));
+    store.put_text(&Key::Placement(host, id(100)), "");
+    store.delete(&Key::Hypervisor(host));
+    assert_eq!(seen(&store), (false, 0), "its guest keeps it in the world");
+}
