@@ -104,6 +104,9 @@ pub struct HostReport {
     pub images: Option<BTreeMap<ImageId, ImageState>>,
     /// The ruleset in force; `None` until it is known.
     pub firewall: Option<FirewallReport>,
+    /// Counts what was noted of the ruleset. Answers to different requests can cross each other: one that was waited for
+    /// while something was noted may be older than that.
+    pub firewall_notes: u64,
 }
 
 impl Default for HostReport {
@@ -115,6 +118,7 @@ impl Default for HostReport {
             guests: None,
             images: None,
             firewall: None,
+            firewall_notes: 0,
         }
     }
 }
@@ -131,6 +135,12 @@ impl HostReport {
             | Contact::Never
             | Contact::WrongHost { .. } => false,
         }
+    }
+
+    /// Notes which ruleset is in force, or that nobody knows.
+    pub fn note_firewall(&mut self, firewall: Option<FirewallReport>) {
+        self.firewall = firewall;
+        self.firewall_notes += 1;
     }
 
     /// Whether this is what the agent at `target` said.

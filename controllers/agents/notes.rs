@@ -75,7 +75,8 @@ impl Notes {
     pub(super) fn begun(&self) {
         self.change(|report| {
             let guests = report.guests.take();
-            *report = HostReport { guests, ..HostReport::default() };
+            let firewall_notes = report.firewall_notes + 1;
+            *report = HostReport { guests, firewall_notes, ..HostReport::default() };
         });
     }
 
@@ -85,7 +86,7 @@ impl Notes {
         self.change(|report| {
             if boot_of(report.protocol.as_ref()) != boot_of(Some(protocol)) {
                 // What is in force since the boot has to be read first.
-                report.firewall = None;
+                report.note_firewall(None);
             }
             report.target = Some(target.to_owned());
             report.protocol = Some(protocol.clone());
@@ -165,23 +166,19 @@ impl Notes {
         self.change(|report| report.contact = Contact::WrongHost { found });
     }
 
-    /// What is known to be in force.
-    pub(super) fn firewall(&self) -> Option<FirewallReport> {
-        self.context.reports.read().host(self.host)?.firewall.clone()
+    /// How often something was noted of the ruleset in force.
+    pub(super) fn firewall_notes(&self) -> u64 {
+        self.context.reports.read().host(self.host).map_or(0, |report| report.firewall_notes)
     }
 
-    /// What the agent says is in force, of which `before` was known when it was asked. Whether that is taken: what the
-    /// firewall loop has learned meanwhile may be newer, and then it has to be read again.
-    pub(super) fn firewall_read(
-        &self,
-        before: Option<&FirewallReport>,
-        read: Option<FirewallReport>,
-    ) -> bool {
+    /// What the agent says is in force, asked when so much had been noted of it. Whether that is taken: what the firewall
+    /// loop has learned meanwhile may be newer, and then it has to be read again.
+    pub(super) fn firewall_read(&self, before: u64, read: Option<FirewallReport>) -> bool {
         let mut is_taken = false;
         self.change(|report| {
-            is_taken = report.firewall.as_ref() == before;
+            is_taken = report.firewall_notes == before;
             if is_taken {
-                report.firewall = read;
+                report.note_firewall(read);
             }
         });
         is_taken
@@ -295,14 +292,16 @@ mod tests {
     async fn what_was_read_while_a_ruleset_was_acknowledged_is_not_taken() {
         let bench = Bench::new().await;
         let notes = Notes::new(bench.context.clone(), id(1));
-        let before = notes.firewall();
+        let known =
+            || notes.context.reports.read().host(id(1)).and_then(|report| report.firewall.clone());
+        let before = notes.firewall_notes();
         let revision = Order::new(1, 5);
         let now = Some(FirewallReport { hash: "a".to_owned(), revision, error: None });
-        notes.change(|report| report.firewall.clone_from(&now));
-        assert!(!notes.firewall_read(before.as_ref(), None), "it was asked too early");
-        assert_eq!(notes.firewall(), now);
-        assert!(notes.firewall_read(now.as_ref(), None));
-        assert_eq!(notes.firewall(), None);
+        notes.change(|report| report.note_firewall(now.clone()));
+        assert!(!notes.firewall_read(before, None), "it was asked too early");
+        assert_eq!(known(), now);
+        assert!(notes.firewall_read(notes.firewall_notes(), None));
+        assert_eq!(known(), None);
         bench.end().await;
     }
 }

@@ -196,10 +196,10 @@ impl Poller {
         }
         let has_firewall = session.has(lochness_agent::wire::CAPABILITY_FIREWALL);
         if has_firewall && !session.firewall_read {
-            let before = self.notes.firewall();
+            let before = self.notes.firewall_notes();
             if let Some(state) = answered("firewall", self.agent.probe_firewall().await)? {
                 let read = listing::firewall(state);
-                session.firewall_read = self.notes.firewall_read(before.as_ref(), read);
+                session.firewall_read = self.notes.firewall_read(before, read);
             }
         }
         Ok(())

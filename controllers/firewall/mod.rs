@@ -71,6 +71,8 @@ struct Due {
     request: Request,
     /// What is in force so far; `None` when that is not known.
     before: Option<FirewallReport>,
+    /// How often something had been noted of what is in force.
+    notes: u64,
 }
 
 /// What may be sent.
@@ -157,7 +159,8 @@ impl FirewallReconciler {
             Request::Patch,
         );
         let agent = context.agents.agent_at(host, target);
-        Some(Due { agent, content: Arc::new(ruleset.content), request, before })
+        let notes = report.firewall_notes;
+        Some(Due { agent, content: Arc::new(ruleset.content), request, before, notes })
     }
 
     /// What leads from what is in force to what is wanted, if that is known and a matter of elements.
@@ -224,6 +227,47 @@ impl FirewallReconciler {
         }
     }
 
+    /// Takes in how the last request for a host ended.
+    fn take_in(
+        &self,
+        host: HypervisorId,
+        due: &Due,
+        sent: Sent,
+    ) -> Result<Outcome, ReconcileError> {
+        match sent {
+            Sent::Answered(_) if self.is_crossed(host, due) => {
+                debug!(%host, "what is in force was noted while a ruleset was sent: it is read again");
+                self.doubt(host, due);
+                self.context.reports.change(host, |report| report.note_firewall(None));
+                Ok(Outcome::unchanged().after(PATCH_RETRY))
+            }
+            Sent::Answered(state) => self.answered(host, due, state),
+            Sent::Failed(error) => {
+                if let CallError::Agent(error) = &error {
+                    self.refused(host, due, error);
+                }
+                later(&error)
+            }
+            // The last request was no patch.
+            Sent::PatchNotTaken { .. } => Ok(Outcome::unchanged().after(PATCH_RETRY)),
+        }
+    }
+
+    /// Nobody knows whether what was sent is in force: it is read before anything else is sent.
+    fn doubt(&self, host: HypervisorId, due: &Due) {
+        self.contents().entry(host).or_default().add(Arc::clone(&due.content));
+        let mut unsure = self.unsure();
+        let newest = unsure.entry(host).or_default();
+        *newest = (*newest).max(due.request.revision());
+    }
+
+    /// Whether something was noted of the host's rules while a request was under way. That the rules are gone may have been
+    /// read after the request was carried out and before its answer came: which of the two is newer, only the agent knows.
+    fn is_crossed(&self, host: HypervisorId, due: &Due) -> bool {
+        let reports = self.context.reports.read();
+        reports.host(host).is_none_or(|report| report.firewall_notes != due.notes)
+    }
+
     /// Notes what the agent says is in force now.
     fn answered(
         &self,
@@ -266,7 +310,7 @@ impl FirewallReconciler {
         now: FirewallReport,
     ) {
         let context = &self.context;
-        context.reports.change(host, |report| report.firewall = Some(now));
+        context.reports.change(host, |report| report.note_firewall(Some(now)));
         context.queues.host.add(host);
         let world = context.world.read();
         let Some(entry) = world.host(host) else { return };
@@ -283,21 +327,18 @@ impl FirewallReconciler {
             return;
         }
         if error.may_have_happened() {
-            self.contents().entry(host).or_default().add(Arc::clone(&due.content));
-            let mut unsure = self.unsure();
-            let newest = unsure.entry(host).or_default();
-            *newest = (*newest).max(due.request.revision());
+            self.doubt(host, due);
         }
         let nothing =
             || FirewallReport { hash: String::new(), revision: Order::default(), error: None };
-        let before = due.before.clone().unwrap_or_else(nothing);
-        let uncovered = Some(before.clone());
-        let failed = FirewallReport { error: Some(error.to_string()), ..before };
         let context = &self.context;
-        let mut news = false;
+        let (mut news, mut uncovered) = (false, None);
         context.reports.change(host, |report| {
+            let before = report.firewall.clone().unwrap_or_else(nothing);
+            let failed = FirewallReport { error: Some(error.to_string()), ..before.clone() };
             news = report.firewall.as_ref() != Some(&failed);
-            report.firewall = Some(failed);
+            uncovered = Some(before);
+            report.note_firewall(Some(failed));
         });
         context.queues.host.add(host);
         if !news {
@@ -379,17 +420,7 @@ impl Reconciler for FirewallReconciler {
             }
             sent = Self::send(&due).await;
         }
-        match sent {
-            Sent::Answered(state) => self.answered(*host, &due, state),
-            Sent::Failed(error) => {
-                if let CallError::Agent(error) = &error {
-                    self.refused(*host, &due, error);
-                }
-                later(&error)
-            }
-            // The last request was no patch.
-            Sent::PatchNotTaken { .. } => Ok(Outcome::unchanged().after(PATCH_RETRY)),
-        }
+        self.take_in(*host, &due, sent)
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use lochness_agent::server::{Compat, Faults, Host, ReplyFault};
+use lochness_agent::server::{Compat, Event, Faults, Host, ReplyFault};
 use lochness_api::job::JobAction;
 use lochness_api::keys::Key;
 use lochness_runtime::controller::Reconciler as _;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::FirewallReconciler;
+use super::{FirewallReconciler, Form};
 use crate::agents::bench::Bench;
 use crate::test_world::id;
 
@@ -76,5 +76,23 @@ async fn after_a_patch_that_arrived_and_was_not_answered_another_patch_is_enough
     bench.place(102, HOST, JobAction::Create).await;
     until_settled(&firewall).await;
     assert_eq!(sent(&bench), [1, 1]);
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_that_are_lost_before_the_answer_comes_are_not_taken_for_rules_in_force() {
+    let bench = Bench::new().await;
+    let (host, firewall) = stage(&bench).await;
+    bench.place(101, HOST, JobAction::Create).await;
+    // Nobody knows what is in force, before and after.
+    bench.context.reports.change(id(HOST), |report| report.note_firewall(None));
+    let due = firewall.due(id(HOST), Form::Shortest).expect("a guest is not covered");
+    let sent = FirewallReconciler::send(&due).await;
+    host.happen(Event::LoseRules).unwrap();
+    let notes = || bench.report(HOST, |report| report.firewall_notes).unwrap();
+    bench.until("the loss is read", || notes() > due.notes).await;
+    assert!(!firewall.take_in(id(HOST), &due, sent).unwrap().changed);
+    until_settled(&firewall).await;
+    assert!(host.rules_are_in_force(), "the rules are put again, without a rescan");
     bench.end().await;
 }

@@ -4,7 +4,7 @@
 use crate::history::{Plan, simulate};
 
 /// A seed, after how many faults and wishes it is cut, and what it found.
-const FOUND: [(u64, u64, &str); 12] = [
+const FOUND: [(u64, u64, &str); 13] = [
     (5166, 85, "words that came too soon were written by the next rescan, and by nobody before"),
     (5471, 202, "who waits for an address was not told that it is given and no more about to be"),
     (5005, 73, "a failed create counted as running once its job was forgotten"),
@@ -44,6 +44,11 @@ const FOUND: [(u64, u64, &str); 12] = [
         1_795_391_906_448_810,
         90,
         "last wishes that waited for space were lost in a restore, and nobody wrote them again",
+    ),
+    (
+        1_795_401_657_953_761,
+        83,
+        "rules that were lost before the answer to them came were taken for rules in force, until the rescan",
     ),
 ];
 
