@@ -1,6 +1,7 @@
 //! The reference: a client without logic that puts the same bytes in the same transactions, as fast as etcd takes them,
 //! while two watchers read and drop the prefix, as a leader and a standby do.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
@@ -16,6 +17,8 @@ use tokio::task::JoinSet;
 pub(crate) struct Template {
     puts: Vec<(Kind, Bytes)>,
     document: Bytes,
+    /// The status that a placement writes over, where guests waited for one.
+    waiting: Option<Bytes>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,41 +31,18 @@ enum Kind {
 
 impl Template {
     /// Reads what a placement left in the store: bytes of the same sizes are what the reference puts.
-    pub(crate) async fn read(kv: &EtcdKv) -> anyhow::Result<Self> {
-        let prefix = Prefix::default();
-        let (mut status, mut document) = (None, None);
-        let guests = kv
-            .range(RangeRequest {
-                limit: 1,
-                ..RangeRequest::prefix(format!("{}status/guests/", prefix.as_str()))
-            })
-            .await?;
-        let mut puts = Vec::new();
-        if let Some(found) = guests.kvs.first() {
-            status = Some(found.value.clone());
-        }
-        let jobs = kv
-            .range(RangeRequest {
-                limit: 1,
-                ..RangeRequest::prefix(format!("{}jobs/", prefix.as_str()))
-            })
-            .await?;
-        let documents = kv
-            .range(RangeRequest {
-                limit: 1,
-                ..RangeRequest::prefix(format!("{}guests/", prefix.as_str()))
-            })
-            .await?;
-        if let Some(found) = documents.kvs.first() {
-            document = Some(found.value.clone());
-        }
+    pub(crate) async fn read(kv: &EtcdKv, waiting: Option<Bytes>) -> anyhow::Result<Self> {
+        let status = a_status(kv).await?;
+        let job = first(kv, "jobs/").await?.context("a job")?;
+        let document = first(kv, "guests/").await?.context("a document")?;
         let id = Bytes::from_static(b"00000000-0000-4000-8000-000000000000");
-        puts.push((Kind::Status, status.context("a status")?));
-        puts.push((Kind::Address, id.clone()));
-        puts.push((Kind::Index, id));
-        let job = jobs.kvs.first().context("a job")?;
-        puts.push((Kind::Job, job.value.clone()));
-        Ok(Self { puts, document: document.context("a document")? })
+        let puts = vec![
+            (Kind::Status, status),
+            (Kind::Address, id.clone()),
+            (Kind::Index, id),
+            (Kind::Job, job),
+        ];
+        Ok(Self { puts, document, waiting })
     }
 
     /// Bytes of all values that a placement puts.
@@ -70,7 +50,8 @@ impl Template {
         self.puts.iter().map(|(_, value)| value.len()).sum()
     }
 
-    fn transaction(&self, prefix: &Prefix, number: u32, document: i64) -> Txn {
+    /// The transaction of one placement, based on these revisions of its document and its status.
+    fn transaction(&self, prefix: &Prefix, number: u32, document: i64, status: i64) -> Txn {
         let key = |kind: Kind| match kind {
             Kind::Status => prefix.key(&Key::GuestStatus(crate::documents::guest_id(number))),
             Kind::Address => {
@@ -82,8 +63,9 @@ impl Template {
                 crate::documents::guest_id(number),
             )),
             Kind::Job => {
-                let id = uuid::Uuid::from_u128(u128::from(number) << 64 | 0x0b);
-                prefix.key(&Key::Job(lochness_api::JobId::new(id)))
+                // Scattered over all ids, as random ones are: keys in order would be cheaper for etcd.
+                let id = u128::from(number + 1).wrapping_mul(SCATTER);
+                prefix.key(&Key::Job(lochness_api::JobId::new(uuid::Uuid::from_u128(id))))
             }
         };
         let guest = prefix.key(&Key::Guest(crate::documents::guest_id(number)));
@@ -91,11 +73,27 @@ impl Template {
         let mut success = Vec::with_capacity(self.puts.len());
         for (kind, value) in &self.puts {
             let key = key(*kind);
-            compares.push(Compare::absent(key.clone()));
+            let revision = if matches!(kind, Kind::Status) { status } else { 0 };
+            compares.push(Compare::ModRevision(key.clone().into(), revision));
             success.push(Op::put(key, value.clone()));
         }
         Txn { compares, success, failure: Vec::new() }
     }
+}
+
+/// An odd number of 128 bits, the golden ratio's share of them: multiples of it lie far from each other.
+const SCATTER: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
+/// The status of one guest.
+pub(crate) async fn a_status(kv: &EtcdKv) -> anyhow::Result<Bytes> {
+    first(kv, "status/guests/").await?.context("a status")
+}
+
+/// The first value under a part of the prefix.
+async fn first(kv: &EtcdKv, part: &str) -> anyhow::Result<Option<Bytes>> {
+    let prefix = format!("{}{part}", Prefix::default().as_str());
+    let found = kv.range(RangeRequest { limit: 1, ..RangeRequest::prefix(prefix) }).await?;
+    Ok(found.kvs.into_iter().next().map(|kv| kv.value))
 }
 
 /// How the reference sends.
@@ -125,6 +123,13 @@ pub(crate) async fn measure(
         (key, String::from_utf8_lossy(&template.document).into_owned())
     });
     crate::documents::put_all(kv, documents).await?;
+    if let Some(waiting) = &template.waiting {
+        let statuses = (0..guests).map(|number| {
+            let key = Key::GuestStatus(crate::documents::guest_id(number));
+            (key, String::from_utf8_lossy(waiting).into_owned())
+        });
+        crate::documents::put_all(kv, statuses).await?;
+    }
     let revisions = revisions(kv, &prefix, guests).await?;
     let fence = prefix.key(&Key::Leader);
     let put = Txn { success: vec![Op::put(fence.clone(), "bench")], ..Txn::default() };
@@ -145,8 +150,8 @@ pub(crate) async fn measure(
                     return anyhow::Ok(());
                 }
                 let children = (from..guests.min(from + shape.group)).map(|number| {
-                    let document = revisions[usize::try_from(number).unwrap_or(0)];
-                    Op::Txn(template.transaction(&prefix, number, document))
+                    let (document, status) = revisions[usize::try_from(number).unwrap_or(0)];
+                    Op::Txn(template.transaction(&prefix, number, document, status))
                 });
                 let txn = Txn {
                     compares: vec![fence.clone()],
@@ -170,18 +175,20 @@ pub(crate) async fn measure(
     Ok(rate)
 }
 
-/// The revision of each guest's document.
-async fn revisions(kv: &EtcdKv, prefix: &Prefix, guests: u32) -> anyhow::Result<Vec<i64>> {
-    let request = RangeRequest {
-        keys_only: true,
-        ..RangeRequest::prefix(format!("{}guests/", prefix.as_str()))
-    };
-    let found: std::collections::HashMap<_, _> =
-        kv.range(request).await?.kvs.into_iter().map(|kv| (kv.key, kv.mod_revision)).collect();
+/// The revision of each guest's document and of its status, 0 where it has none.
+async fn revisions(kv: &EtcdKv, prefix: &Prefix, guests: u32) -> anyhow::Result<Vec<(i64, i64)>> {
+    let mut found = HashMap::new();
+    for part in ["guests/", "status/guests/"] {
+        let keys = RangeRequest::prefix(format!("{}{part}", prefix.as_str()));
+        let answer = kv.range(RangeRequest { keys_only: true, ..keys }).await?;
+        found.extend(answer.kvs.into_iter().map(|kv| (kv.key, kv.mod_revision)));
+    }
+    let of = |key: Key| found.get(prefix.key(&key).as_bytes()).copied();
     (0..guests)
         .map(|number| {
-            let key = prefix.key(&Key::Guest(crate::documents::guest_id(number)));
-            found.get(key.as_bytes()).copied().context("every document was put")
+            let id = crate::documents::guest_id(number);
+            let document = of(Key::Guest(id)).context("every document was put")?;
+            Ok((document, of(Key::GuestStatus(id)).unwrap_or(0)))
         })
         .collect()
 }

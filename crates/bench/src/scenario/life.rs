@@ -37,7 +37,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         revisions.push(events / f64::from(guests) - 1.0);
         #[allow(clippy::cast_precision_loss, reason = "some thousand entries")]
         entries.push(tally.now().entries as f64 / f64::from(guests));
-        let template = Template::read(&fleet.kv).await?;
+        let template = Template::read(&fleet.kv, None).await?;
         drop(fleet);
         let alone = etcd();
         let kv = connect(&alone).await?;

@@ -4,7 +4,7 @@
 use anyhow::Context as _;
 
 use super::{Fleet, LIMIT, Scale};
-use crate::ceiling::{Shape, Template, measure};
+use crate::ceiling::{Shape, Template, a_status, measure};
 use crate::documents::{SUBNET, guest, put_all, subnet};
 use crate::figure::{Bound, Figure, median};
 use crate::machine::Stopwatch;
@@ -81,12 +81,14 @@ async fn place(scale: &Scale, hosts: u32, guests: u32) -> anyhow::Result<Round> 
     put_all(&fleet.kv, (0..guests).map(guest)).await?;
     waiting.until("all guests wait", LIMIT, |count| count.statuses >= all).await?;
     drop(waiting);
+    let former = a_status(&fleet.kv).await?;
     let meter = Meter::start(&fleet.etcd, &fleet.pids())?;
     let watch = Stopwatch::start()?;
     put_all(&fleet.kv, [subnet()]).await?;
     until_reserved(&fleet.kv, SUBNET, all, LIMIT).await.context("until all are placed")?;
     let rate = f64::from(guests) / watch.elapsed().as_secs_f64();
-    let template = Template::read(&fleet.kv).await.context("what a placement wrote")?;
+    let template =
+        Template::read(&fleet.kv, Some(former)).await.context("what a placement wrote")?;
     Ok(Round { rate, stolen: watch.stolen()?, cpu: meter.words()?, template })
 }
 
