@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use lochness_kv::{Kv, KvError};
+use lochness_kv::{Kv, KvError, Txn};
 use lochness_runtime::committer::{Commit, CommitLoop, Committer, CommitterOptions, Verdict};
 use lochness_runtime::controller::ReconcileError;
 use lochness_runtime::leader::Term;
@@ -69,7 +69,7 @@ impl Commits {
     /// cannot be reached later says nothing of it.
     pub async fn commit(&self, commit: Commit) -> Result<i64, ReconcileError> {
         debug_assert!(is_anchored(&commit), "a commit compares a key that it writes: {commit:?}");
-        let commit = Arc::new(commit);
+        let commit = Arc::<Txn>::from(commit);
         let mut wait = FIRST_RETRY;
         let mut may_have_happened = false;
         loop {

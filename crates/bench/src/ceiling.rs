@@ -151,7 +151,7 @@ pub(crate) async fn measure(
                 }
                 let children = (from..guests.min(from + shape.group)).map(|number| {
                     let (document, status) = revisions[usize::try_from(number).unwrap_or(0)];
-                    Op::Txn(template.transaction(&prefix, number, document, status))
+                    Op::Txn(template.transaction(&prefix, number, document, status).into())
                 });
                 let txn = Txn {
                     compares: vec![fence.clone()],

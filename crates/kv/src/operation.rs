@@ -1,5 +1,7 @@
 //! Requests and answers, in etcd's own terms.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::LeaseId;
@@ -119,8 +121,8 @@ pub enum Op {
     },
     /// Reads, at the transaction's own revision.
     Range(RangeRequest),
-    /// A transaction inside: its compares are its own, and so is its verdict.
-    Txn(Txn),
+    /// A transaction inside: its compares are its own, and so is its verdict. Shared, for who tries again sends it again.
+    Txn(Arc<Txn>),
 }
 
 impl Op {

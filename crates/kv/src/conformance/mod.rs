@@ -116,7 +116,7 @@ impl Subject {
 
     /// A child transaction that always holds.
     fn child(success: Vec<Op>) -> Op {
-        Op::Txn(Txn { success, ..Txn::default() })
+        Op::Txn(Txn { success, ..Txn::default() }.into())
     }
 }
 

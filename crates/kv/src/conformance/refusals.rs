@@ -49,7 +49,7 @@ async fn duplicates(s: Subject) {
         success: vec![put()],
         failure: Vec::new(),
     };
-    refuse(&s, vec![put(), Op::Txn(never)]).await;
+    refuse(&s, vec![put(), Op::Txn(never.into())]).await;
 }
 
 async fn put_and_delete(s: Subject) {
@@ -74,7 +74,7 @@ async fn both_branches(s: Subject) {
         success: vec![s.put_op("a", "success")],
         failure: vec![s.put_op("a", "failure")],
     };
-    s.write(vec![Op::Txn(child)]).await;
+    s.write(vec![Op::Txn(child.into())]).await;
     assert_eq!(s.value("a").await, Some("success".into()));
 }
 

@@ -75,7 +75,8 @@ async fn children(s: Subject) {
     s.put("taken", "1").await;
     let child = |name: &str| {
         let compares = vec![Compare::absent(s.key(name))];
-        Op::Txn(Txn { compares, success: vec![s.put_op(name, "new")], failure: Vec::new() })
+        let success = vec![s.put_op(name, "new")];
+        Op::Txn(Txn { compares, success, failure: Vec::new() }.into())
     };
     let answer = s.txn(Vec::new(), vec![child("free"), child("taken"), child("other")]).await;
     let verdicts: Vec<_> = answer.responses.iter().map(verdict).collect();
@@ -94,7 +95,7 @@ fn verdict(response: &OpResponse) -> bool {
 async fn siblings(s: Subject) {
     let sees = |name: &str| {
         let compares = vec![Compare::absent(s.key(name))];
-        Op::Txn(Txn { compares, ..Txn::default() })
+        Op::Txn(Txn { compares, ..Txn::default() }.into())
     };
     let answer = s
         .txn(

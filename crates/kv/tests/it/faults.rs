@@ -97,7 +97,7 @@ async fn a_fault_is_drawn_once_an_operation_and_knows_its_keys() {
     }));
     let child =
         Txn { success: vec![Op::delete("b")], failure: vec![Op::put("c", "")], ..Txn::default() };
-    let txn = Txn { success: vec![Op::put("a", ""), Op::Txn(child)], ..Txn::default() };
+    let txn = Txn { success: vec![Op::put("a", ""), Op::Txn(child.into())], ..Txn::default() };
     kv.txn(txn).await.expect("it is legal");
     kv.status().await.expect("it is there");
     let drawn: Vec<_> = drawn.try_iter().collect();

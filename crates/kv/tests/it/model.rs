@@ -91,9 +91,12 @@ fn key() -> impl Strategy<Value = Bytes> {
 
 fn txn(revision: i64) -> impl Strategy<Value = Txn> {
     let leaf = level(revision, op(revision).boxed());
-    let inner =
-        level(revision, prop_oneof![4 => op(revision), 1 => leaf.prop_map(Op::Txn)].boxed());
-    level(revision, prop_oneof![2 => op(revision), 1 => inner.prop_map(Op::Txn)].boxed())
+    let inner = level(revision, prop_oneof![4 => op(revision), 1 => leaf.prop_map(nested)].boxed());
+    level(revision, prop_oneof![2 => op(revision), 1 => inner.prop_map(nested)].boxed())
+}
+
+fn nested(child: Txn) -> Op {
+    Op::Txn(child.into())
 }
 
 fn level(revision: i64, op: BoxedStrategy<Op>) -> BoxedStrategy<Txn> {

@@ -4,10 +4,8 @@ use std::cmp::Reverse;
 use std::hash::BuildHasher as _;
 
 use bytes::Bytes;
-use lochness_kv::{KvError, Op};
+use lochness_kv::{KvError, Op, Txn};
 use rustc_hash::FxBuildHasher;
-
-use super::Commit;
 
 /// How a commit touches a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,13 +29,17 @@ impl Footprint {
     ///
     /// # Errors
     /// [`KvError::Invalid`] for what would make the store refuse the whole group, or could not be kept in order: reads,
-    /// nested transactions, deletes of ranges, an empty key, a key written twice.
-    pub(super) fn of(commit: &Commit) -> Result<Self, KvError> {
-        let mut lines = Vec::with_capacity(commit.compares.len() + commit.writes.len());
-        for write in &commit.writes {
+    /// nested transactions, deletes of ranges, something to do otherwise, an empty key, a key written twice.
+    pub(super) fn of(commit: &Txn) -> Result<Self, KvError> {
+        let writes = &commit.success;
+        if !commit.failure.is_empty() {
+            return Err(KvError::Invalid("a commit does something when it fails".to_owned()));
+        }
+        let mut lines = Vec::with_capacity(commit.compares.len() + writes.len());
+        for write in writes {
             lines.push((line(written(write)?)?, Access::Writes));
         }
-        refuse_twice(&commit.writes, &lines)?;
+        refuse_twice(writes, &lines)?;
         for compare in &commit.compares {
             lines.push((line(compare.key())?, Access::Compares));
         }
@@ -88,12 +90,12 @@ fn written(write: &Op) -> Result<&Bytes, KvError> {
 
 #[cfg(test)]
 mod tests {
-    use lochness_kv::{Compare, RangeRequest, Txn};
+    use lochness_kv::{Compare, RangeRequest};
 
     use super::*;
 
     fn of(compares: Vec<Compare>, writes: Vec<Op>) -> Result<Footprint, KvError> {
-        Footprint::of(&Commit { compares, writes })
+        Footprint::of(&Txn { compares, success: writes, failure: Vec::new() })
     }
 
     #[test]
@@ -120,11 +122,13 @@ mod tests {
             vec![Op::put("a", "1"), Op::delete("a")],
             vec![range],
             vec![Op::Range(RangeRequest::key("a"))],
-            vec![Op::Txn(Txn::default())],
+            vec![Op::Txn(Txn::default().into())],
             vec![Op::put("", "1")],
         ] {
             let refused = of(Vec::new(), writes.clone());
             assert!(matches!(refused, Err(KvError::Invalid(_))), "{writes:?}: {refused:?}");
         }
+        let otherwise = Txn { failure: vec![Op::put("a", "1")], ..Txn::default() };
+        assert!(matches!(Footprint::of(&otherwise), Err(KvError::Invalid(_))));
     }
 }

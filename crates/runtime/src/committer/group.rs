@@ -8,7 +8,7 @@ use lochness_mutant::Mutant;
 use tokio::sync::oneshot;
 
 use super::footprint::Footprint;
-use super::{Commit, CommitterOptions, Verdict};
+use super::{CommitterOptions, Verdict};
 
 /// Bytes that an operation or a compare takes on the wire beside its keys and values, at most: tags, lengths, numbers.
 const OPERATION_BYTES: usize = 64;
@@ -17,7 +17,7 @@ const OPERATION_BYTES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Ticket {
     /// What to write. Whoever handed it in may have to hand it in again.
-    pub(super) commit: Arc<Commit>,
+    pub(super) commit: Arc<Txn>,
     /// How much of a transaction it takes.
     pub(super) weight: Weight,
     /// The keys that it touches.
@@ -54,10 +54,10 @@ impl Limits {
     ///
     /// # Errors
     /// [`KvError::TooLarge`] when it does not fit into a transaction even alone.
-    pub(super) fn weigh(self, commit: &Commit) -> Result<Weight, KvError> {
+    pub(super) fn weigh(self, commit: &Txn) -> Result<Weight, KvError> {
         let compares: usize = commit.compares.iter().map(compare_bytes).sum();
-        let writes: usize = commit.writes.iter().map(write_bytes).sum();
-        let operations = commit.compares.len().max(commit.writes.len());
+        let writes: usize = commit.success.iter().map(write_bytes).sum();
+        let operations = commit.compares.len().max(commit.success.len());
         let weight = Weight { operations, bytes: OPERATION_BYTES + compares + writes };
         if 1 + operations > self.operations {
             let most = self.operations - 1;
@@ -99,12 +99,9 @@ impl Limits {
     }
 }
 
-/// The transaction of a group. Copies no keys or values: they are shared.
+/// The transaction of a group. Copies no commit: they are shared.
 pub(super) fn transaction(fence: &Compare, group: &[Ticket]) -> Txn {
-    let child = |ticket: &Ticket| {
-        let Commit { compares, writes } = (*ticket.commit).clone();
-        Op::Txn(Txn { compares, success: writes, failure: Vec::new() })
-    };
+    let child = |ticket: &Ticket| Op::Txn(Arc::clone(&ticket.commit));
     Txn {
         compares: if lochness_mutant::is(Mutant::FenceDropped) {
             vec![]
@@ -192,17 +189,12 @@ mod tests {
 
     fn ticket(limits: Limits, name: usize, puts: usize) -> Ticket {
         let writes = (0..puts).map(|put| Op::put(format!("{name}/{put}"), "value")).collect();
-        let commit = Commit { compares: Vec::new(), writes };
+        let commit = Txn { success: writes, ..Txn::default() };
         let (reply, verdict) = oneshot::channel();
         // Someone waits for every verdict in these tests.
         std::mem::forget(verdict);
         let footprint = Footprint::of(&commit).unwrap();
-        Ticket {
-            weight: limits.weigh(&commit).unwrap(),
-            footprint,
-            commit: Arc::new(commit),
-            reply,
-        }
+        Ticket { weight: limits.weigh(&commit).unwrap(), footprint, commit: commit.into(), reply }
     }
 
     fn sizes(limits: Limits, puts: impl IntoIterator<Item = usize>) -> Vec<usize> {
@@ -222,7 +214,7 @@ mod tests {
         assert_eq!(sizes(limits, [1; 300]), [127, 127, 46]);
         assert_eq!(sizes(limits, [127, 1, 127]), [1, 1, 1]);
         assert_eq!(sizes(limits, [126, 1, 126]), [2, 1]);
-        let alone = Commit { writes: vec![Op::put("a", "b"); 128], ..Commit::default() };
+        let alone = Txn { success: vec![Op::put("a", "b"); 128], ..Txn::default() };
         assert!(matches!(limits.weigh(&alone), Err(KvError::TooLarge(_))));
     }
 

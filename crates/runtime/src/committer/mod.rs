@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lochness_kv::{Compare, Kv, KvError, Op};
+use lochness_kv::{Compare, Kv, KvError, Op, Txn};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::{CommitMetrics, Metrics};
@@ -49,6 +49,13 @@ pub struct Commit {
     pub compares: Vec<Compare>,
     /// Puts and deletes of single keys, each key once.
     pub writes: Vec<Op>,
+}
+
+impl From<Commit> for Arc<Txn> {
+    /// As it stands in its group's transaction.
+    fn from(Commit { compares, writes }: Commit) -> Self {
+        Self::new(Txn { compares, success: writes, failure: Vec::new() })
+    }
 }
 
 /// What became of a [`Commit`].
@@ -134,14 +141,15 @@ impl Committer {
         (committer, CommitLoop::new(kv, fence, options, lag, tickets, fenced, metrics))
     }
 
-    /// Hands a commit in and waits for its verdict. Dropped before that, the commit may still happen.
-    pub async fn commit(&self, commit: impl Into<Arc<Commit>>) -> Verdict {
+    /// Hands a [`Commit`] in and waits for its verdict. Dropped before that, the commit may still happen. Who may hand it in
+    /// again makes the transaction of it once, and shares it.
+    pub async fn commit(&self, commit: impl Into<Arc<Txn>>) -> Verdict {
         let verdict = self.verdict(commit.into()).await;
         self.metrics.decided(verdict.name());
         verdict
     }
 
-    async fn verdict(&self, commit: Arc<Commit>) -> Verdict {
+    async fn verdict(&self, commit: Arc<Txn>) -> Verdict {
         if self.fenced.load(Ordering::Acquire) {
             return Verdict::Fenced;
         }

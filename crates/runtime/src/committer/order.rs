@@ -113,16 +113,15 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    use lochness_kv::{Compare, Op};
+    use lochness_kv::{Compare, Op, Txn};
     use proptest::prelude::*;
 
-    use super::super::Commit;
     use super::*;
 
     fn footprint(compares: &[&'static str], writes: &[&'static str]) -> Footprint {
         let compares = compares.iter().map(|key| Compare::absent(*key)).collect();
         let writes = writes.iter().map(|key| Op::put(*key, "")).collect();
-        Footprint::of(&Commit { compares, writes }).unwrap()
+        Footprint::of(&Txn { compares, success: writes, failure: Vec::new() }).unwrap()
     }
 
     fn leave(order: &mut Order, footprint: &Footprint) -> Vec<Number> {

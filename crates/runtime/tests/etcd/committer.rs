@@ -59,7 +59,7 @@ async fn a_group_at_the_exact_limit_of_operations_is_taken_and_one_above_it_is_n
         // The same with one commit more, past the committer.
         let child = |name| {
             let Commit { compares, writes } = wide(name, operations);
-            Op::Txn(Txn { compares, success: writes, failure: Vec::new() })
+            Op::Txn(Txn { compares, success: writes, failure: Vec::new() }.into())
         };
         let success = (1_000..=1_000 + commits).map(child).collect();
         let refused = kv.txn(Txn { success, ..Txn::default() }).await;
