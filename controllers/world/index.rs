@@ -39,18 +39,19 @@ impl World {
         id: GuestId,
         change: impl FnOnce(&mut Option<Stored<GuestStatus>>),
     ) {
-        let (place, mut entry) = self.guests.lift(id);
+        let mut lifted = self.guests.lift(id);
+        let (place, entry) = (lifted.place, &mut lifted.entry);
         let former = entry.status.clone();
         change(&mut entry.status);
-        if !derives_the_same(former.as_ref(), &entry) {
+        if !derives_the_same(former.as_ref(), entry) {
             let status = std::mem::replace(&mut entry.status, former);
-            self.unindex_guest(id, place, &entry);
-            let member_before = membership(&entry);
+            self.unindex_guest(id, place, entry);
+            let member_before = membership(entry);
             entry.status = status;
-            self.group_members.moved(member_before, membership(&entry));
-            self.index_guest(id, place, &entry);
+            self.group_members.moved(member_before, membership(entry));
+            self.index_guest(id, place, entry);
         }
-        self.guests.put_status(id, entry);
+        self.guests.put_status(id, lifted);
     }
 
     /// Derives from all guests of a list what is derived from a guest, once.

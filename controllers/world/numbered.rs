@@ -19,6 +19,8 @@ impl Place {
     pub(super) const LAST: Self = Self([u8::MAX; 4]);
 }
 
+const KEPT: &str = "who has a place of a value gives it up before the value goes";
+
 /// See the module.
 pub(super) struct Numbered<K, V> {
     slots: Vec<Option<(K, V)>>,
@@ -41,6 +43,12 @@ impl<K: Copy + Eq + Hash, V> Numbered<K, V> {
     /// A value that is there.
     pub(super) fn value(&self, place: Place) -> &V {
         &self.at(place).1
+    }
+
+    /// A value that is there, to change it.
+    pub(super) fn value_mut(&mut self, place: Place) -> &mut V {
+        let slot = self.slots[index(place)].as_mut();
+        &mut slot.expect(KEPT).1
     }
 
     /// The value of a key.
@@ -70,7 +78,7 @@ impl<K: Copy + Eq + Hash, V> Numbered<K, V> {
 
     fn at(&self, place: Place) -> &(K, V) {
         let slot = self.slots[index(place)].as_ref();
-        slot.expect("who has a place of a value gives it up before the value goes")
+        slot.expect(KEPT)
     }
 
     fn is_at(&self, place: Place, key: &K) -> bool {

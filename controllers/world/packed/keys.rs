@@ -24,21 +24,7 @@ impl Keys {
 
     /// No bytes if there is nothing to write.
     pub(super) fn write(&self, pool: &mut Pool) -> Vec<u8> {
-        if self.is_empty() && self.gone_at == 0 {
-            return Vec::new();
-        }
-        let mut writer = Writer::new(pool);
-        writer.body.signed(self.gone_at);
-        writer.body.number(self.index.len() as u64);
-        for (host, created) in &self.index {
-            writer.pooled_id(host.uuid());
-            writer.body.signed(*created);
-        }
-        for (subnet, ip) in &self.addresses {
-            writer.pooled_id(subnet.uuid());
-            writer.body.ip(*ip);
-        }
-        writer.finish()
+        write(pool, self.gone_at, &self.index, &self.addresses)
     }
 
     pub(super) fn read(pool: &Pool, part: &[u8]) -> Self {
@@ -55,4 +41,28 @@ impl Keys {
         }
         keys
     }
+}
+
+/// No bytes if there is nothing to write.
+pub(super) fn write(
+    pool: &mut Pool,
+    gone_at: i64,
+    index: &BTreeMap<HypervisorId, i64>,
+    addresses: &BTreeSet<(SubnetId, IpAddr)>,
+) -> Vec<u8> {
+    if gone_at == 0 && index.is_empty() && addresses.is_empty() {
+        return Vec::new();
+    }
+    let mut writer = Writer::new(pool);
+    writer.body.signed(gone_at);
+    writer.body.number(index.len() as u64);
+    for (host, created) in index {
+        writer.pooled_id(host.uuid());
+        writer.body.signed(*created);
+    }
+    for (subnet, ip) in addresses {
+        writer.pooled_id(subnet.uuid());
+        writer.body.ip(*ip);
+    }
+    writer.finish()
 }

@@ -49,6 +49,13 @@ pub(super) struct Guests {
     unpacked: Unpacked<GuestId, GuestEntry>,
 }
 
+/// A guest's entry, out of the world for as long as it is changed.
+pub(super) struct Lifted {
+    pub(super) place: Place,
+    pub(super) entry: Box<GuestEntry>,
+    was_unpacked: bool,
+}
+
 /// The parts of a record that are written one by one.
 #[derive(Clone, Copy)]
 enum Part {
@@ -114,10 +121,10 @@ impl Guests {
     }
 
     /// Takes out what is known of a guest, and keeps its place until it is [put](Self::put) back or [given up](Self::give_up).
-    pub(super) fn take(&mut self, id: GuestId) -> (Place, GuestEntry) {
+    pub(super) fn take(&mut self, id: GuestId) -> (Place, Box<GuestEntry>) {
         let record = std::mem::take(self.records.entry(id));
         let place = self.records.place(&id).expect("an entry has just been made");
-        let entry = self.unpacked.take(id).unwrap_or_else(|| self.unpack(id, &record));
+        let entry = self.unpacked.take(id).unwrap_or_else(|| Box::new(self.unpack(id, &record)));
         let Parts { outline: _, document, status, keys } = record.parts();
         for part in [document, status, keys] {
             release(&mut self.pool, part);
@@ -127,20 +134,27 @@ impl Guests {
 
     /// Takes out the entry of a guest whose status is about to change, to be put back with
     /// [`put_status`](Self::put_status). The rest of its record stays as it is.
-    pub(super) fn lift(&mut self, id: GuestId) -> (Place, GuestEntry) {
+    pub(super) fn lift(&mut self, id: GuestId) -> Lifted {
         self.records.entry(id);
         let place = self.records.place(&id).expect("an entry has just been made");
         let entry = self.unpacked.take(id);
-        (place, entry.unwrap_or_else(|| self.unpack(id, self.records.value(place))))
+        let was_unpacked = entry.is_some();
+        let entry =
+            entry.unwrap_or_else(|| Box::new(self.unpack(id, self.records.value(place))));
+        Lifted { place, entry, was_unpacked }
     }
 
-    /// Puts a guest back that has another status and is otherwise as it was.
-    pub(super) fn put_status(&mut self, id: GuestId, entry: GuestEntry) {
+    /// Puts a guest back that has another status and is otherwise as it was. Its entry stays unpacked if somebody had
+    /// asked for it: a standby has nobody who asks.
+    pub(super) fn put_status(&mut self, id: GuestId, lifted: Lifted) {
         let Self { records, pool, shapes, unpacked } = self;
+        let Lifted { place, entry, was_unpacked } = lifted;
         let status = entry.status.as_ref().map(|it| status::write(pool, shapes, it));
         let part = status.as_deref().unwrap_or_default();
-        splice(records.entry(id), pool, Part::Status, part, Outline::of(&entry));
-        unpacked.put(id, entry);
+        splice(records.value_mut(place), pool, Part::Status, part, Outline::of(&entry));
+        if was_unpacked {
+            unpacked.put(id, entry);
+        }
     }
 
     /// Gives up the place of a guest that was taken out.
@@ -149,7 +163,7 @@ impl Guests {
     }
 
     /// Puts a guest back. Its entry stays unpacked, for a guest that changed is about to be planned.
-    pub(super) fn put(&mut self, id: GuestId, entry: GuestEntry) {
+    pub(super) fn put(&mut self, id: GuestId, entry: Box<GuestEntry>) {
         *self.records.entry(id) = self.pack(&entry);
         self.unpacked.put(id, entry);
     }
@@ -171,8 +185,7 @@ impl Guests {
             records.remove(&id);
             unpacked.take(id);
         } else if let Some(entry) = unpacked.get_mut(id) {
-            entry.index.clone_from(&keys.index);
-            entry.addresses.clone_from(&keys.addresses);
+            (entry.index, entry.addresses) = (keys.index, keys.addresses);
         }
     }
 
@@ -234,9 +247,7 @@ impl Guests {
         let status =
             entry.status.as_ref().map(|it| status::write(&mut self.pool, &mut self.shapes, it));
         let GuestEntry { document: _, gone_at, status: _, index, addresses, digest: _ } = entry;
-        let (index, addresses) = (index.clone(), addresses.clone());
-        let keys = Keys { index, addresses, gone_at: *gone_at };
-        let keys = keys.write(&mut self.pool);
+        let keys = keys::write(&mut self.pool, *gone_at, index, addresses);
         Record::new(Parts {
             outline: Outline::of(entry),
             document: document.as_deref().unwrap_or_default(),

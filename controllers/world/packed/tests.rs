@@ -173,16 +173,23 @@ fn guests_that_rest_share_what_they_have_in_common_and_leave_nothing_behind() {
 #[test]
 fn what_was_unpacked_is_let_go_when_it_is_much_and_reads_the_same_again() {
     let mut guests = Guests::default();
-    for number in (0..).take(unpacked::MOST + 1) {
+    for number in (0..).take(3 * unpacked::MOST) {
         guests.stage_status(id(number), stored(&full_status()));
     }
     let before = format!("{:?}", guests.get(id(0)));
-    for number in (1..).take(unpacked::MOST) {
+    let (mut times, mut most) = (0, 0);
+    for number in (1..).take(3 * unpacked::MOST - 1) {
         assert!(guests.get(id(number)).is_some());
+        most = most.max(guests.unpacked.len());
+        if guests.is_swollen() {
+            guests.shrink();
+            times += 1;
+            assert!(!guests.is_swollen());
+            assert!(guests.unpacked.take(id(number)).is_some(), "what came last stays");
+        }
     }
-    assert!(guests.is_swollen());
-    guests.shrink();
-    assert!(!guests.is_swollen());
+    assert!(times > 1 && most <= unpacked::MOST + 2, "{times} times, {most} at once");
+    assert!(guests.unpacked.take(id(0)).is_none(), "what came first is gone");
     assert_eq!(format!("{:?}", guests.get(id(0))), before);
 }
 

@@ -9,47 +9,62 @@ use elsa::sync::FrozenMap;
 pub(super) const MOST: usize = if cfg!(debug_assertions) { 16 } else { 4096 };
 
 /// Entries by key. Readers add, and keep what they were given; only the writer takes away.
-pub(super) struct Unpacked<K, V>(FrozenMap<K, Box<V>>);
+///
+/// They lie in two generations. When the younger one is half of what may stay, the elder one is let go and the younger one
+/// takes its place: whatever came last stays for as long as half of it comes after, without a note of who used what.
+pub(super) struct Unpacked<K, V> {
+    young: FrozenMap<K, Box<V>>,
+    old: FrozenMap<K, Box<V>>,
+}
 
 impl<K: Copy + Eq + Hash, V> Unpacked<K, V> {
     /// The entry of a key, made by the first reader who asks.
     pub(super) fn get(&self, key: K, make: impl FnOnce() -> V) -> &V {
-        match self.0.get(&key) {
-            Some(entry) => entry,
-            None => self.0.insert(key, Box::new(make())),
-        }
+        let known = self.young.get(&key).or_else(|| self.old.get(&key));
+        known.unwrap_or_else(|| self.young.insert(key, Box::new(make())))
     }
 
     /// The entry of a key, to change it, if it is here.
     pub(super) fn get_mut(&mut self, key: K) -> Option<&mut V> {
-        self.0.as_mut().get_mut(&key).map(AsMut::as_mut)
+        let Self { young, old } = self;
+        let known = young.as_mut().get_mut(&key).or_else(|| old.as_mut().get_mut(&key));
+        known.map(AsMut::as_mut)
     }
 
     /// Sets the entry of a key.
-    pub(super) fn put(&mut self, key: K, entry: V) {
-        self.0.as_mut().insert(key, Box::new(entry));
+    pub(super) fn put(&mut self, key: K, entry: Box<V>) {
+        self.old.as_mut().remove(&key);
+        self.young.as_mut().insert(key, entry);
     }
 
     /// Takes the entry of a key out, if it is here.
-    pub(super) fn take(&mut self, key: K) -> Option<V> {
-        self.0.as_mut().remove(&key).map(|entry| *entry)
+    pub(super) fn take(&mut self, key: K) -> Option<Box<V>> {
+        let Self { young, old } = self;
+        young.as_mut().remove(&key).or_else(|| old.as_mut().remove(&key))
     }
 
     /// Whether there are more than should be.
     pub(super) fn are_many(&self) -> bool {
-        self.0.len() > MOST
+        self.young.len() > MOST / 2
     }
 
-    /// Lets go of all, if they are many.
+    /// How many are unpacked.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+
+    /// Lets go of the elder half, if they are many.
     pub(super) fn shrink(&mut self) {
         if self.are_many() {
-            *self = Self::default();
+            self.old.as_mut().clear();
+            std::mem::swap(&mut self.young, &mut self.old);
         }
     }
 }
 
 impl<K, V> Default for Unpacked<K, V> {
     fn default() -> Self {
-        Self(FrozenMap::new())
+        Self { young: FrozenMap::new(), old: FrozenMap::new() }
     }
 }

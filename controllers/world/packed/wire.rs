@@ -13,6 +13,8 @@ use super::pool::Pool;
 /// Texts of so many bytes are pooled: the same script for a thousand guests is kept once, and a long one that nobody
 /// shares costs little more than itself.
 const LONG: usize = 64;
+/// Few parts have more bytes.
+const USUAL: usize = 160;
 /// What stands for the length of a pooled text.
 const POOLED: u64 = 1;
 const READS: &str = "a record is read as it was written";
@@ -88,7 +90,8 @@ impl Bytes {
 
 impl<'p> Writer<'p> {
     pub(super) fn new(pool: &'p mut Pool) -> Self {
-        Self { pool, numbers: Vec::new(), body: Bytes::default(), time: (0, 0) }
+        let (numbers, body) = (Vec::with_capacity(8), Bytes(Vec::with_capacity(USUAL)));
+        Self { pool, numbers, body, time: (0, 0) }
     }
 
     pub(super) fn pooled(&mut self, bytes: &[u8]) {

@@ -127,6 +127,8 @@ impl Prefix {
         // As long as the longest keys, so that the text need not grow while it is written.
         let mut text = String::with_capacity(self.0.len() + LONGEST);
         write!(text, "{}{key}", self.0).expect("writing to a String does not fail");
+        // Without room at its end, it becomes shared bytes as it is.
+        text.shrink_to_fit();
         text
     }
 
@@ -331,9 +333,13 @@ pub(crate) fn parse_uuid(text: &str) -> Result<Uuid, String> {
     let Ok(uuid) = Uuid::parse_str(text) else {
         return Err(format!("{} is not a UUID", quote(text)));
     };
-    let mut buffer = [0; uuid::fmt::Hyphenated::LENGTH];
-    let canonical = uuid.hyphenated().encode_lower(&mut buffer);
-    if text == canonical { Ok(uuid) } else { Err(format!("write the id as {canonical}")) }
+    // Of that length there is one spelling with dashes, but for the case of its letters.
+    let has_dashes = text.len() == uuid::fmt::Hyphenated::LENGTH;
+    if has_dashes && !text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Ok(uuid)
+    } else {
+        Err(format!("write the id as {}", uuid.hyphenated()))
+    }
 }
 
 fn tag(text: &str) -> Result<VlanTag, Fault> {
