@@ -139,8 +139,7 @@ impl Guests {
         let place = self.records.place(&id).expect("an entry has just been made");
         let entry = self.unpacked.take(id);
         let was_unpacked = entry.is_some();
-        let entry =
-            entry.unwrap_or_else(|| Box::new(self.unpack(id, self.records.value(place))));
+        let entry = entry.unwrap_or_else(|| Box::new(self.unpack(id, self.records.value(place))));
         Lifted { place, entry, was_unpacked }
     }
 

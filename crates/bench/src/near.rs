@@ -14,10 +14,9 @@ use lochness_kv::EtcdKv;
 use crate::documents::host_id;
 
 /// So many hosts that answer over HTTP as fast as they can, and have a heartbeat.
-pub(crate) async fn serve(kv: Arc<EtcdKv>, count: u32) -> anyhow::Result<(AgentServer, Vec<Host>)> {
+pub(crate) async fn serve(kv: Arc<EtcdKv>, count: u32) -> anyhow::Result<AgentServer> {
     let clock: WallClock = Arc::new(Timestamp::now);
     let mut server = AgentServer::new();
-    let mut hosts = Vec::new();
     for number in 1..=count {
         let config = HostConfig {
             total_resources: Resources { memory: 1 << 20, disk: 1 << 20, cpu: 16 },
@@ -25,10 +24,9 @@ pub(crate) async fn serve(kv: Arc<EtcdKv>, count: u32) -> anyhow::Result<(AgentS
         };
         let storage = Storage::memory(&MemoryDisk::default());
         let host = Host::open(config, storage, Arc::clone(&clock))?;
-        server.serve(host.clone(), "127.0.0.1:0".parse()?).await?;
-        hosts.push(host);
+        server.serve(host, "127.0.0.1:0".parse()?).await?;
     }
     let registrar = Registrar::new(kv, Prefix::default(), Duration::from_secs(60));
     server.register(&Arc::new(registrar));
-    Ok((server, hosts))
+    Ok(server)
 }

@@ -37,7 +37,8 @@ async fn change(scale: &Scale, hosts: u32, members: u32) -> anyhow::Result<Vec<F
     let kv = connect(&etcd).await?;
     put_all(&kv, basics(hosts)).await?;
     put_all(&kv, [subnet(), group(&[22])]).await?;
-    let (server, hosts) = serve(Arc::clone(&kv), hosts).await?;
+    let server = serve(Arc::clone(&kv), hosts).await?;
+    let hosts: Vec<_> = server.hosts().iter().map(|(host, _)| host.clone()).collect();
     let operator = Operator::start(&scale.programs, &etcd, LEASE).await?;
     operator.until_ready("leading").await?;
     let mut tally = Tally::start(Arc::clone(&kv)).await?;

@@ -28,7 +28,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let kv = connect(&etcd).await?;
     put_all(&kv, basics(HOSTS)).await?;
     put_all(&kv, [subnet()]).await?;
-    let (server, hosts) = serve(Arc::clone(&kv), HOSTS).await?;
+    let server = serve(Arc::clone(&kv), HOSTS).await?;
     let operator = Operator::start(&scale.programs, &etcd, LEASE).await?;
     operator.until_ready("leading").await?;
     let mut tally = Tally::start(Arc::clone(&kv)).await?;
@@ -64,7 +64,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         put_all(&kv, [guest(number)]).await?;
         let waited = loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
-            match waited(&hosts, number, sent) {
+            match waited(&server, number, sent).await {
                 Ok(waited) => break waited,
                 Err(error) if watch.elapsed() > LIMIT => return Err(error),
                 Err(_) => {}

@@ -1,13 +1,15 @@
-//! How long one guest waits on an idle fleet: from its document to the agent that has made it, against the steps that
-//! cannot be left out, measured in the same run.
+//! How long one guest waits on an idle fleet: from its document to the agent that receives its create, against the steps
+//! that cannot be left out, measured in the same run.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
 use lochness_agent::client::{AgentClient, HttpOptions, HttpTransport};
-use lochness_agent::server::{AgentServer, EffectKind, Host};
+use lochness_agent::server::{AgentServer, Effect, EffectKind};
+use lochness_api::job::JobAction;
 use lochness_api::{Key, Prefix};
 use lochness_kv::{EtcdKv, Kv as _, Op, Txn, WatchRequest};
 
@@ -28,7 +30,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let kv = connect(&etcd).await?;
     put_all(&kv, basics(HOSTS)).await?;
     put_all(&kv, [subnet()]).await?;
-    let (server, hosts) = serve(Arc::clone(&kv), HOSTS).await?;
+    let server = serve(Arc::clone(&kv), HOSTS).await?;
     let operator = Operator::start(&scale.programs, &etcd, LEASE).await?;
     operator.until_ready("leading").await?;
     let mut tally = Tally::start(Arc::clone(&kv)).await?;
@@ -46,7 +48,7 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
         put_all(&kv, [guest(number)]).await?;
         let all = usize::try_from(number)? + 1;
         tally.until("it runs", LIMIT, |count| count.running >= all).await?;
-        ours.push(waited(&hosts, number, sent)?.as_secs_f64() * 1e3);
+        ours.push(waited(&server, number, sent).await?.as_secs_f64() * 1e3);
         steps.push(unavoidable(&kv, &server, number).await? * 1e3);
     }
     let stolen = [watch.stolen()?];
@@ -70,15 +72,21 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// From the moment at which its document was sent until an agent had made the guest.
-pub(crate) fn waited(hosts: &[Host], number: u32, sent: Timestamp) -> anyhow::Result<Duration> {
+/// From the moment at which its document was sent until an agent received the create, which it then carried out.
+pub(crate) async fn waited(
+    server: &AgentServer,
+    number: u32,
+    sent: Timestamp,
+) -> anyhow::Result<Duration> {
     let id = guest_id(number);
-    let created = hosts
-        .iter()
-        .flat_map(Host::history)
-        .find(|effect| effect.kind == EffectKind::Created && effect.guest == Some(id));
-    let created = created.context("an agent made the guest")?.at;
-    Ok(Duration::try_from(created.duration_since(sent))?)
+    let made = |effect: &Effect| effect.kind == EffectKind::Created && effect.guest == Some(id);
+    let host = server.hosts().iter().find(|(host, _)| host.history().iter().any(made));
+    let (_, address) = host.context("an agent made the guest")?;
+    let jobs = client(*address)?.jobs_of(id).await?;
+    let creates = jobs.iter().filter(|job| job.action == JobAction::Create.as_str());
+    let received = creates.filter_map(|job| job.queued_at).min();
+    let received = received.context("the agent knows the job by which it made the guest")?;
+    Ok(Duration::try_from(received.duration_since(sent))?)
 }
 
 /// In seconds: a put until its watcher has it, one transaction like a placement, and one bare request to an agent.
@@ -104,11 +112,15 @@ pub(crate) async fn unavoidable(
     );
     kv.txn(Txn { compares: vec![absent; 4], success, failure: Vec::new() }).await?;
     let placed = began.elapsed();
-    let address = server.hosts().first().map(|(_, address)| *address).context("a host")?;
-    let transport = Arc::new(HttpTransport::new(HttpOptions::default())?);
-    let client = AgentClient::new(transport, address.to_string(), None);
+    let (_, address) = server.hosts().first().context("a host")?;
+    let client = client(*address)?;
     client.metadata().await?;
     let began = Instant::now();
     client.metadata().await?;
     Ok((watched + placed + began.elapsed()).as_secs_f64())
+}
+
+fn client(address: SocketAddr) -> anyhow::Result<AgentClient> {
+    let transport = Arc::new(HttpTransport::new(HttpOptions::default())?);
+    Ok(AgentClient::new(transport, address.to_string(), None))
 }
