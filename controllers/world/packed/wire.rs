@@ -14,7 +14,7 @@ use super::pool::Pool;
 /// shares costs little more than itself.
 const LONG: usize = 64;
 /// Few parts have more bytes.
-const USUAL: usize = 160;
+const USUAL: usize = 256;
 /// What stands for the length of a pooled text.
 const POOLED: u64 = 1;
 const READS: &str = "a record is read as it was written";
