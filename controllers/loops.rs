@@ -3,14 +3,15 @@
 //! The view is kept warm whether this process leads or not. A term begins when the view has reached its own election; it
 //! ends with every task of its own, and with everything that it remembered: a new term plans from what is.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use lochness_agent::Transport;
-use lochness_api::Prefix;
 use lochness_api::keys::Key;
+use lochness_api::{HypervisorId, Prefix};
 use lochness_kv::{Compare, Kv, Op};
 use lochness_runtime::clock::Clock;
 use lochness_runtime::committer::Commit;
@@ -23,7 +24,7 @@ use lochness_runtime::watcher::{Watcher, WatcherOptions};
 use tracing::{info, warn};
 
 use crate::afterwards::{let_go_in_time, let_go_now};
-use crate::agents::{AgentMetrics, Agents, Witness, poll_hosts};
+use crate::agents::{AgentMetrics, Agents, Witness, hosts_to_hear, poll_hosts};
 use crate::cluster::ClusterReconciler;
 use crate::cluster::budget::Teardowns;
 use crate::commits::Commits;
@@ -237,11 +238,13 @@ impl Process {
         let (kv, witness) = (Arc::clone(&self.operator.kv), self.witness.clone());
         Self::watch("witness", rollback::hear_agents(context.clone(), kv, witness), tasks);
         tasks.spawn("agents", poll_hosts(context.clone(), tasks.child()));
+        // Before the loops run, which write down who is alive.
+        let awaited = hosts_to_hear(&self.world.read());
         self.start_loops(&context, tasks);
         wake_everything(&self.world.read(), &context.queues);
         info!(epoch = %context.epoch(), "the loops run");
         // Looking comes before acting: what the hosts list is known before anything is placed.
-        wait_for_lists(&context).await;
+        wait_for_lists(&context, &awaited).await;
         if comparison == Comparison::Undecided {
             rollback::compare_with_hosts(&context);
             Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
@@ -404,15 +407,18 @@ impl Process {
 /// How often the reports are looked at while the first lists are awaited.
 const FIRST_LISTS_POLL: Duration = Duration::from_millis(10);
 
-/// Waits until every host that has a heartbeat has given one complete list, or for the time of grace.
-async fn wait_for_lists(context: &Context) {
+/// Waits until every host that has or lately had a heartbeat has given one complete list, or for the time of grace.
+async fn wait_for_lists(context: &Context, awaited: &BTreeSet<HypervisorId>) {
     let all_listed = async {
-        while !context.agents.every_live_host_listed(&context.world.read()) {
+        while !context.agents.every_host_listed(&context.world.read(), awaited) {
             tokio::time::sleep(FIRST_LISTS_POLL).await;
         }
     };
     let grace = context.settings.startup_grace;
     if tokio::time::timeout(grace, all_listed).await.is_err() {
-        warn!(?grace, "not every live host has listed its guests; placing on those that have");
+        warn!(
+            ?grace,
+            "not every host that has or had a heartbeat has listed its guests; placing on those that have"
+        );
     }
 }

@@ -15,7 +15,8 @@ pub struct Settings {
     pub reachable_window: Duration,
     /// How long an agent may take for a read.
     pub read_timeout: Duration,
-    /// How long a new leader waits for the first list of every host that has a heartbeat, before it places anything.
+    /// How long a new leader waits for the first list of every host that has a heartbeat, or had one when somebody last led,
+    /// before it places anything.
     pub startup_grace: Duration,
     /// When more than half of a host's guests vanish at once, only a second list this much later is believed.
     pub vanish_confirmation: Duration,

@@ -21,7 +21,7 @@ pub(crate) mod bench;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lochness_agent::wire::Order;
@@ -101,10 +101,22 @@ impl Agents {
         &self.metrics
     }
 
-    /// Whether every host that has a heartbeat has given a complete list in this term.
-    pub fn every_live_host_listed(&self, world: &World) -> bool {
-        every_live_host_listed(world, &self.reports.read())
+    /// Whether every host that has a heartbeat has given a complete list in this term, and so has each of these that is
+    /// still there.
+    pub fn every_host_listed(&self, world: &World, awaited: &BTreeSet<HypervisorId>) -> bool {
+        let reports = self.reports.read();
+        let is_listed = |host: &HostEntry| reports.was_heard(host.id);
+        let mut awaited = awaited.iter().filter_map(|host| world.host(*host));
+        every_live_host_listed(world, &reports) && awaited.all(is_listed)
     }
+}
+
+/// Hosts that a new leader hears before it places anything: those that have a heartbeat, and those that had one when
+/// somebody last led. When everything comes up at once, a leader would otherwise place on the host that registers first, and
+/// of a store that went back it would not know what the others run.
+pub fn hosts_to_hear(world: &World) -> BTreeSet<HypervisorId> {
+    let is_awaited = |host: &&HostEntry| host.is_alive() || host.was_alive();
+    world.hosts().iter().filter(is_awaited).map(|host| host.id).collect()
 }
 
 /// Whether every host that has a heartbeat has given a complete list since the reports began.

@@ -1,12 +1,15 @@
 //! Polls with real agents of this process.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lochness_agent::server::{self, Compat, Event, Faults, ReplyFault};
 use lochness_api::job::JobAction;
+use lochness_api::status::HypervisorStatus;
 use tokio::time::Instant;
 
 use super::bench::Bench;
+use super::hosts_to_hear;
 use crate::reports::{Contact, ImageState, Protocol};
 use crate::test_world::id;
 
@@ -186,11 +189,33 @@ async fn an_agent_that_answers_nonsense_is_silent_and_costs_the_others_nothing()
 #[tokio::test(start_paused = true)]
 async fn placement_may_begin_when_every_living_host_has_listed_its_guests() {
     let bench = Bench::new().await;
-    let listed = || bench.context.agents.every_live_host_listed(&bench.context.world.read());
+    let none = BTreeSet::new();
+    let agents = &bench.context.agents;
+    let listed = || agents.every_host_listed(&bench.context.world.read(), &none);
     assert!(listed(), "there is no host");
     bench.put(&[(lochness_api::Key::Heartbeat(id(HOST)), serde_json::json!("alive"))]).await;
     assert!(!listed());
     let _host = bench.host(HOST, Compat::Mistify).await;
+    bench.until("it has", listed).await;
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn placement_may_begin_when_the_hosts_that_lived_when_somebody_last_led_have_listed_theirs() {
+    let bench = Bench::new().await;
+    let status = HypervisorStatus { alive: true, ..HypervisorStatus::default() };
+    let key = lochness_api::Key::HypervisorStatus(id(HOST));
+    bench.put(&[(key.clone(), serde_json::to_value(&status).unwrap())]).await;
+    let awaited = hosts_to_hear(&bench.context.world.read());
+    assert_eq!(awaited, BTreeSet::from([id(HOST)]));
+    // The leader itself says at once that it has no heartbeat.
+    let gone = HypervisorStatus { alive: false, ..status };
+    bench.put(&[(key.clone(), serde_json::to_value(&gone).unwrap())]).await;
+    let agents = &bench.context.agents;
+    let listed = || agents.every_host_listed(&bench.context.world.read(), &awaited);
+    assert!(!listed(), "it has not come back yet");
+    assert!(hosts_to_hear(&bench.context.world.read()).is_empty(), "the next leader does not wait");
+    let _host = bench.host(HOST, Compat::Lochness).await;
     bench.until("it has", listed).await;
     bench.end().await;
 }

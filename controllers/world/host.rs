@@ -93,6 +93,12 @@ impl HostEntry {
         self.heartbeat.is_some()
     }
 
+    /// Whether it had a heartbeat when its status was last written.
+    pub fn was_alive(&self) -> bool {
+        let status = self.status.as_ref().and_then(|stored| stored.value.as_deref());
+        status.is_some_and(|status| status.alive)
+    }
+
     /// What the host has: the document's word, or else the heartbeat's.
     pub fn total(&self) -> Resources {
         let declared = self.declared().map(|document| document.total_resources);

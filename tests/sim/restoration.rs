@@ -22,9 +22,9 @@ const LOST: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(
 const AWAY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(25));
 /// A person looks at a store that is held for so long.
 const REFLECTION: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(20));
-/// And writes nothing until then, nor when nobody asks, for so long: what is written meanwhile takes the store to the
-/// revision at which it was, and then nothing tells that it went back (docs/reliability.md).
-const UNASKED: Duration = Duration::from_secs(60);
+/// And writes nothing until then, nor when nobody asks, until one has led for so long: what is written meanwhile takes the
+/// store to the revision at which it was, and then nothing tells that it went back (docs/reliability.md).
+const UNASKED: Duration = Duration::from_secs(40);
 /// The first leader of an accepted store has asked every host by then what it has, before it places anything.
 const LOOKED: Duration = Duration::from_secs(20);
 /// How often they look whether it is.
@@ -64,12 +64,16 @@ impl Weather {
     /// where another one has it.
     async fn accept_when_held(&self) {
         let shop = &self.replicas[0].shop;
-        let restored = Instant::now();
+        let (mut leader, mut since) = (None, Instant::now());
         for time in 1.. {
             loop {
                 sleep(LOOK).await;
                 shop.judge.catch_up();
-                if restored.elapsed() > UNASKED {
+                let leads =
+                    shop.judge.look(|checker| checker.value(&Key::Leader).map(<[u8]>::to_vec));
+                if leads != leader {
+                    (leader, since) = (leads, Instant::now());
+                } else if leader.is_some() && since.elapsed() > UNASKED {
                     shop.course.awaits(false);
                 }
                 if shop.judge.look(is_held) {
