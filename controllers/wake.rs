@@ -71,9 +71,9 @@ pub(crate) fn wake_one(world: &World, change: &Change, queues: &Queues) {
             queues.cluster.add(());
         }
         Change::GuestPlaced(id) => {
-            wake_placement_of(world, *id, queues);
             wake_guest(world, *id, queues);
             wake_job_of(world, *id, queues);
+            wake_placement_of(world, *id, queues);
             queues.cluster.add(());
         }
         Change::Object(kind, id) => wake_object(world, *kind, id, queues),
@@ -100,10 +100,10 @@ pub(crate) fn wake_one(world: &World, change: &Change, queues: &Queues) {
         }
         Change::HypervisorStatus(host) | Change::Stale(host, _) => queues.host.add(*host),
         Change::Placement(host, guest) => {
-            queues.firewall.add(*host);
             wake_guest(world, *guest, queues);
             wake_job_of(world, *guest, queues);
             queues.host.add(*host);
+            queues.firewall.add(*host);
         }
         Change::Members(group) => {
             for host in hosts_naming(world, *group) {
@@ -175,11 +175,11 @@ pub(crate) fn wake_guest(world: &World, id: GuestId, queues: &Queues) {
     }
 }
 
-/// What a guest's placement concerns besides the guest. The ruleset comes first: the guest runs when that is in force.
+/// What a guest's placement concerns besides the guest.
 fn wake_placement_of(world: &World, id: GuestId, queues: &Queues) {
     let Some(placement) = world.guest(id).and_then(|entry| entry.placement()) else { return };
-    queues.firewall.add(placement.hypervisor);
     queues.host.add(placement.hypervisor);
+    queues.firewall.add(placement.hypervisor);
     queues.subnet.add(placement.subnet);
 }
 
