@@ -15,7 +15,6 @@ use crate::near::serve;
 use crate::stack::{Operator, connect, etcd};
 use crate::tally::Tally;
 
-const HOSTS: u32 = 50;
 /// Others come in portions, so many a second.
 const PORTIONS_A_SECOND: u32 = 20;
 /// Numbers of the guests that are timed begin here.
@@ -24,11 +23,13 @@ const TIMED: u32 = 10_000_000;
 /// Measures.
 pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let (flood, timed) = (scale.pick(500, 4_000, 10_000), scale.pick(10, 50, 200));
+    // So many that a host's list stays short: a longer one makes the pace slower, and half of it too much.
+    let hosts = scale.pick(50, 400, 1_000);
     let etcd = etcd();
     let kv = connect(&etcd).await?;
-    put_all(&kv, basics(HOSTS)).await?;
+    put_all(&kv, basics(hosts)).await?;
     put_all(&kv, [subnet()]).await?;
-    let server = serve(Arc::clone(&kv), HOSTS).await?;
+    let server = serve(Arc::clone(&kv), hosts).await?;
     let operator = Operator::start(&scale.programs, &etcd, LEASE).await?;
     operator.until_ready("leading").await?;
     let mut tally = Tally::start(Arc::clone(&kv)).await?;

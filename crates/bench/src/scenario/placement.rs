@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use super::{Fleet, LIMIT, Scale};
 use crate::ceiling::{Shape, Template, a_status, measure};
 use crate::documents::{SUBNET, guest, put_all, subnet};
-use crate::figure::{Bound, Figure, median};
+use crate::figure::{Bound, Figure};
 use crate::machine::Stopwatch;
 use crate::stack::{Meter, connect, etcd};
 use crate::tally::{Tally, until_reserved};
@@ -21,12 +21,12 @@ const SHAPES: [Shape; 3] = [
     Shape { group: 110, in_flight: 4 },
 ];
 
-/// Measures.
+/// Measures. The smaller fleet, etcd alone and the larger fleet take turns, for the machine's speed changes.
 pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let guests = scale.pick(1_000, 20_000, 20_000);
-    let small = scale.pick(20, 1_000, 1_000);
-    let (mut ours, mut ratios, mut stolen) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut note, mut ceilings, mut shape) = (String::new(), Vec::new(), None);
+    let (small, large) = (scale.pick(20, 1_000, 1_000), scale.pick(0, 5_000, 10_000));
+    let (mut few, mut many) = (Rounds::default(), Rounds::default());
+    let (mut ceilings, mut shape) = (Vec::new(), None);
     for _ in 0..scale.rounds {
         let round = place(scale, small, guests).await?;
         let shape = match shape {
@@ -34,37 +34,51 @@ pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
             None => *shape.insert(best_shape(&round.template, guests).await?),
         };
         let ceiling = ceiling(&round.template, guests, shape).await?;
-        ours.push(round.rate);
-        ratios.push(round.rate / ceiling);
         ceilings.push(ceiling);
-        stolen.push(round.stolen);
-        note = format!("{}; {} bytes a placement", round.cpu, round.template.bytes());
+        few.push(&round, ceiling);
+        if large > 0 {
+            many.push(&place(scale, large, guests).await?, ceiling);
+        }
     }
-    let relative = median(&ratios);
     let mut figures = vec![
-        Figure::told(format!("placements, {small} hosts, {guests} guests"), "/s", ours)
-            .stolen(&stolen)
-            .note(note),
+        Figure::told(format!("placements, {small} hosts, {guests} guests"), "/s", few.rates)
+            .stolen(&few.stolen)
+            .note(few.note),
         Figure::told("etcd alone, the same in nested transactions", "/s", ceilings)
             .note(shape.map(|shape| format!("{shape:?}")).unwrap_or_default()),
-        Figure::told("placements against etcd alone", "×", ratios)
+        Figure::told("placements against etcd alone", "×", few.ratios.clone())
             .bounded(Bound::AtLeast(0.7))
-            .stolen(&stolen),
+            .stolen(&few.stolen),
     ];
-    let large = scale.pick(0, 5_000, 10_000);
-    if let (1.., Some(shape)) = (large, shape) {
-        let round = place(scale, large, guests).await?;
-        let ceiling = ceiling(&round.template, guests, shape).await?;
-        // Against etcd alone, each in its turn: the machine may have become slower since.
-        let name = format!("placements, {large} hosts against {small}");
+    if large > 0 {
+        let name = format!("placements, {large} hosts, {guests} guests");
+        figures.push(Figure::told(name, "/s", many.rates).stolen(&many.stolen).note(many.note));
+        let pairs = many.ratios.iter().zip(&few.ratios).map(|(many, few)| many / few);
         figures.push(
-            Figure::told(name, "×", vec![round.rate / ceiling / relative])
+            Figure::told(format!("{large} hosts against {small}"), "×", pairs.collect())
                 .bounded(Bound::AtLeast(0.9))
-                .stolen(&[round.stolen])
-                .note(format!("{:.0}/s of {ceiling:.0}/s; {}", round.rate, round.cpu)),
+                .stolen(&many.stolen),
         );
     }
     Ok(figures)
+}
+
+/// What was measured of one fleet.
+#[derive(Default)]
+struct Rounds {
+    rates: Vec<f64>,
+    ratios: Vec<f64>,
+    stolen: Vec<f64>,
+    note: String,
+}
+
+impl Rounds {
+    fn push(&mut self, round: &Round, ceiling: f64) {
+        self.rates.push(round.rate);
+        self.ratios.push(round.rate / ceiling);
+        self.stolen.push(round.stolen);
+        self.note = format!("{}; {} bytes a placement", round.cpu, round.template.bytes());
+    }
 }
 
 struct Round {
