@@ -4,7 +4,7 @@
 use crate::history::{Plan, simulate};
 
 /// A seed, after how many faults and wishes it is cut, and what it found.
-const FOUND: [(u64, u64, &str); 14] = [
+const FOUND: [(u64, u64, &str); 15] = [
     (5166, 85, "words that came too soon were written by the next rescan, and by nobody before"),
     (5471, 202, "who waits for an address was not told that it is given and no more about to be"),
     (5005, 73, "a failed create counted as running once its job was forgotten"),
@@ -54,6 +54,11 @@ const FOUND: [(u64, u64, &str); 14] = [
         1_795_412_203_096_170,
         97,
         "the first leader after all had come up placed before hosts had registered again and said what they run",
+    ),
+    (
+        1_795_417_310_201_671,
+        100,
+        "the person of the history accepted another cluster before anybody asked, and once less than each process asks",
     ),
 ];
 

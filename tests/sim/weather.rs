@@ -133,9 +133,10 @@ impl Weather {
         shop.kv.set_cluster_id(OTHER_CLUSTER);
         shop.kv.cut_watches();
         sleep(course.between(REFLECTION.0, REFLECTION.1)).await;
-        // A process that reads the store only after that cannot know from when the word is, and holds when it leads.
-        for time in 1..=self.replicas.len() {
-            let word = format!("as it is, for the {time}. time");
+        // A process that reads the store only after that cannot know from when the word is, and holds when it leads. Nobody
+        // may have asked for the first word.
+        for time in 0..=self.replicas.len() {
+            let word = format!("as it is, for the {}. time", time + 1);
             put(shop, &Key::Config("accept_store".to_owned()), &json!(word)).await;
             loop {
                 sleep(REFLECTION.1).await;
