@@ -72,6 +72,10 @@ async fn proof(context: &Context, kv: &dyn Kv, told: Testimony) -> Option<String
     let leader = context.key(&Key::Leader);
     let read = loop {
         match kv.range(RangeRequest::key(leader.clone())).await {
+            // From before our own view it says neither who leads now nor how far the store has come.
+            Ok(read) if read.header.revision < context.world.read().revision() => {
+                debug!(revision = read.header.revision, "the store answered from the past");
+            }
             Ok(read) => break read,
             Err(error) => debug!(%error, "cannot read who leads"),
         }
@@ -168,7 +172,8 @@ pub(crate) fn next_incarnation(former: Option<u64>, told: Option<Order>, now_ms:
 mod tests {
     use lochness_agent::server::Compat;
     use lochness_api::job::JobAction;
-    use lochness_kv::{Op, Txn};
+    use lochness_kv::{Fault, Op, OpKind, Txn};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::agents::bench::Bench;
@@ -191,6 +196,27 @@ mod tests {
         assert_eq!(begin(&bench.context, &witness), Comparison::Undecided, "of the next term");
         assert_eq!(compare_with_hosts(&bench.context), Comparison::Decided);
         assert!(bench.context.world.is_held());
+        bench.end().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_the_past_does_not_acquit_the_store() {
+        let (bench, witness) = (Bench::new().await, Witness::default());
+        let (context, ours) = (&bench.context, bench.context.epoch());
+        let mut reads = 0;
+        bench.kv.set_fault(Box::new(move |op| match op.kind {
+            OpKind::Range if reads < 3 => {
+                reads += 1;
+                Fault::StaleRead(i64::MAX)
+            }
+            _ => Fault::None,
+        }));
+        let told = Order { revision: ours.revision + 1, ..ours };
+        context.world.suspect();
+        assert!(witness.led_by(id(1), told));
+        let heard = hear_agents(context.clone(), Arc::clone(&bench.kv) as _, witness);
+        timeout(AGAIN * 60, heard).await.expect("it is proved");
+        assert!(context.world.is_held());
         bench.end().await;
     }
 

@@ -54,7 +54,7 @@ impl Witness {
     }
 
     /// A leader of this epoch has asked an agent for a change.
-    pub(super) fn led_by(&self, host: HypervisorId, epoch: Order) -> bool {
+    pub(crate) fn led_by(&self, host: HypervisorId, epoch: Order) -> bool {
         self.hear(host, Some(epoch), epoch)
     }
 
