@@ -237,6 +237,9 @@ impl Process {
         self.observer.set_reports(Some(Arc::clone(&context.reports)));
         let (kv, witness) = (Arc::clone(&self.operator.kv), self.witness.clone());
         Self::watch("witness", rollback::hear_agents(context.clone(), kv, witness), tasks);
+        if comparison == Comparison::Undecided {
+            Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
+        }
         tasks.spawn("agents", poll_hosts(context.clone(), tasks.child()));
         // Before the loops run, which write down who is alive.
         let awaited = hosts_to_hear(&self.world.read());
@@ -247,7 +250,6 @@ impl Process {
         wait_for_lists(&context, &awaited).await;
         if comparison == Comparison::Undecided {
             rollback::compare_with_hosts(&context);
-            Self::watch("hosts against store", rollback::watch_hosts(context.clone()), tasks);
         }
         let placement = Arc::new(PlacementReconciler::new(context.clone()));
         Self::spawn(self.controller(placement, &context.queues.placement, 1024), tasks);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lochness_agent::wire::Order;
+use lochness_api::GuestId;
 use lochness_api::keys::Key;
 use lochness_api::status::Reason;
 use lochness_kv::{Kv, RangeRequest};
@@ -21,8 +22,9 @@ use tracing::{debug, info, warn};
 use crate::agents::{Testimony, Witness};
 use crate::context::Context;
 use crate::host::plan::undeclared;
+use crate::reports::HostReport;
 use crate::wake::wake_everything;
-use crate::world::{Replacement, World, WorldCell};
+use crate::world::{HostEntry, Replacement, World, WorldCell};
 
 /// Before a read that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -71,9 +73,10 @@ async fn proof(context: &Context, kv: &dyn Kv, told: Testimony) -> Option<String
     }
     let leader = context.key(&Key::Leader);
     let read = loop {
+        let seen = context.world.read().revision();
         match kv.range(RangeRequest::key(leader.clone())).await {
             // From before our own view it says neither who leads now nor how far the store has come.
-            Ok(read) if read.header.revision < context.world.read().revision() => {
+            Ok(read) if read.header.revision < seen => {
                 debug!(revision = read.header.revision, "the store answered from the past");
             }
             Ok(read) => break read,
@@ -99,6 +102,13 @@ pub(crate) async fn watch_hosts(context: Context) {
     while compare_with_hosts(&context) == Comparison::Undecided {
         sleep(AGAIN / 2).await;
     }
+}
+
+/// Whether the host runs what is not placed there while the store is not known: rules that leave its guests out would cut
+/// them off, before [`watch_hosts`] holds or they are adopted.
+pub(crate) fn is_unjudged(world: &World, entry: &HostEntry, report: &HostReport) -> bool {
+    let is_here = |id: &GuestId| entry.placed.contains(id) || entry.index.contains_key(id);
+    !is_known(world) && report.guests.iter().any(|list| !list.guests.keys().all(is_here))
 }
 
 /// What the hosts' lists say of the store.
@@ -173,10 +183,13 @@ mod tests {
     use lochness_agent::server::Compat;
     use lochness_api::job::JobAction;
     use lochness_kv::{Fault, Op, OpKind, Txn};
+    use lochness_runtime::controller::Reconciler as _;
+    use serde_json::json;
     use tokio::time::timeout;
 
     use super::*;
     use crate::agents::bench::Bench;
+    use crate::firewall::FirewallReconciler;
     use crate::test_world::id;
 
     #[tokio::test(start_paused = true)]
@@ -186,16 +199,39 @@ mod tests {
         bench.done(bench.place(100, 1, JobAction::Create).await).await;
         bench.until("it is listed", || bench.listed(1) == Some(1)).await;
         assert_eq!(begin(&bench.context, &witness), Comparison::Decided);
+        forget_guest(&bench).await;
+        assert!(!bench.context.world.is_held());
+        assert_eq!(begin(&bench.context, &witness), Comparison::Undecided, "of the next term");
+        assert_eq!(compare_with_hosts(&bench.context), Comparison::Decided);
+        assert!(bench.context.world.is_held());
+        bench.end().await;
+    }
+
+    /// The store has nothing of the one guest any more.
+    async fn forget_guest(bench: &Bench) {
         let guest = id(100);
         let gone = [Key::Guest(guest), Key::GuestStatus(guest), Key::Placement(id(1), guest)];
         let gone = gone.map(|key| Op::delete(bench.context.key(&key)));
         let gone = Txn { success: gone.to_vec(), ..Txn::default() };
         let revision = bench.kv.txn(gone).await.unwrap().header.revision;
         bench.context.world.wait_for(revision).await;
-        assert!(!bench.context.world.is_held());
-        assert_eq!(begin(&bench.context, &witness), Comparison::Undecided, "of the next term");
-        assert_eq!(compare_with_hosts(&bench.context), Comparison::Decided);
-        assert!(bench.context.world.is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_runs_what_an_unknown_store_does_not_have_keeps_its_rules() {
+        let bench = Bench::new().await;
+        let firewall = FirewallReconciler::new(bench.context.clone(), &bench.metrics);
+        let _host = bench.host(1, Compat::Lochness).await;
+        bench.put(&[(Key::HypervisorConfig(id(1), "firewall".to_owned()), json!("agent"))]).await;
+        bench.until("it is listed", || bench.listed(1) == Some(0)).await;
+        let job = bench.place(100, 1, JobAction::Create).await;
+        assert!(firewall.reconcile(&id(1)).await.unwrap().changed);
+        bench.done(job).await;
+        bench.until("it is listed", || bench.listed(1) == Some(1)).await;
+        forget_guest(&bench).await;
+        assert!(!firewall.reconcile(&id(1)).await.unwrap().changed, "before anybody holds it");
+        bench.place(101, 2, JobAction::Create).await;
+        assert!(firewall.reconcile(&id(1)).await.unwrap().changed, "the store is known");
         bench.end().await;
     }
 

@@ -200,6 +200,8 @@ impl Poller {
             if let Some(state) = answered("firewall", self.agent.probe_firewall().await)? {
                 let read = listing::firewall(state);
                 session.firewall_read = self.notes.firewall_read(before, read);
+                // What crossed it may be older: it is read again at once, and not after a list that waits for a change.
+                session.refresh |= !session.firewall_read;
             }
         }
         Ok(())

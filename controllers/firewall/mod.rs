@@ -45,6 +45,7 @@ use tracing::{debug, info};
 use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
 use crate::reports::FirewallReport;
+use crate::rollback;
 use crate::wake::wake_job_of;
 use crate::world::World;
 use compile::compile;
@@ -130,6 +131,9 @@ impl FirewallReconciler {
         let reachable = report.is_reachable(Instant::now(), context.settings.reachable_window);
         let held = context.hold(&world).is_some() || entry.config.pause;
         if held || !reachable || !report.is_from(&target) || !plan::is_wanted(entry, report) {
+            return None;
+        }
+        if rollback::is_unjudged(&world, entry, report) {
             return None;
         }
         let newest = context.order(plan::newest_placement(entry));
@@ -235,12 +239,6 @@ impl FirewallReconciler {
         sent: Sent,
     ) -> Result<Outcome, ReconcileError> {
         match sent {
-            Sent::Answered(_) if self.is_crossed(host, due) => {
-                debug!(%host, "what is in force was noted while a ruleset was sent: it is read again");
-                self.doubt(host, due);
-                self.context.reports.change(host, |report| report.note_firewall(None));
-                Ok(Outcome::unchanged().after(PATCH_RETRY))
-            }
             Sent::Answered(state) => self.answered(host, due, state),
             Sent::Failed(error) => {
                 if let CallError::Agent(error) = &error {
@@ -261,14 +259,9 @@ impl FirewallReconciler {
         *newest = (*newest).max(due.request.revision());
     }
 
-    /// Whether something was noted of the host's rules while a request was under way. That the rules are gone may have been
-    /// read after the request was carried out and before its answer came: which of the two is newer, only the agent knows.
-    fn is_crossed(&self, host: HypervisorId, due: &Due) -> bool {
-        let reports = self.context.reports.read();
-        reports.host(host).is_none_or(|report| report.firewall_notes != due.notes)
-    }
-
-    /// Notes what the agent says is in force now.
+    /// Notes what the agent says is in force now; or, when something was noted of the host's rules while the request was
+    /// under way, that nobody knows: that the rules are gone may have been read after the request was carried out and before
+    /// its answer came, and which of the two is newer, only the agent knows.
     fn answered(
         &self,
         host: HypervisorId,
@@ -284,15 +277,21 @@ impl FirewallReconciler {
         let error = state.error.or_else(|| {
             (hash != *wanted).then(|| "the agent says that another is in force".to_owned())
         });
-        if hash == *wanted {
+        let revision = state.revision.unwrap_or(revision);
+        let is_as_sent = hash == *wanted;
+        let now = FirewallReport { hash, revision, error: error.clone() };
+        if !self.acknowledged(host, due, now) {
+            debug!(%host, "what is in force was noted while a ruleset was sent: it is read again");
+            self.doubt(host, due);
+            self.context.reports.change(host, |report| report.note_firewall(None));
+            return Ok(Outcome::unchanged().after(PATCH_RETRY));
+        }
+        if is_as_sent {
             self.contents().insert(host, Known::only(Arc::clone(&due.content)));
         } else {
             self.forget(host);
         }
-        let revision = state.revision.unwrap_or(revision);
         self.overtaken(host, revision);
-        let now = FirewallReport { hash, revision, error: error.clone() };
-        self.acknowledged(host, due.before.as_ref(), now);
         match error {
             None => {
                 info!(%host, %revision, "a ruleset is in force");
@@ -302,23 +301,29 @@ impl FirewallReconciler {
         }
     }
 
-    /// Notes what is in force now, and wakes those who wait for it.
-    fn acknowledged(
-        &self,
-        host: HypervisorId,
-        before: Option<&FirewallReport>,
-        now: FirewallReport,
-    ) {
+    /// Notes what is in force now, and wakes those who wait for it; nothing when something was noted since the request was
+    /// decided upon. Whether it is noted.
+    fn acknowledged(&self, host: HypervisorId, due: &Due, now: FirewallReport) -> bool {
         let context = &self.context;
-        context.reports.change(host, |report| report.note_firewall(Some(now)));
+        let mut is_taken = false;
+        context.reports.change(host, |report| {
+            is_taken = report.firewall_notes == due.notes;
+            if is_taken {
+                report.note_firewall(Some(now));
+            }
+        });
+        if !is_taken {
+            return false;
+        }
         context.queues.host.add(host);
         let world = context.world.read();
-        let Some(entry) = world.host(host) else { return };
+        let Some(entry) = world.host(host) else { return true };
         let order = |revision| context.order(revision);
-        for guest in plan::newly_covered(entry, before, order) {
+        for guest in plan::newly_covered(entry, due.before.as_ref(), order) {
             context.queues.guest.add(guest);
             wake_job_of(&world, guest, &context.queues);
         }
+        true
     }
 
     /// Notes that the agent did not take a ruleset: the former one stays in force.
@@ -353,8 +358,8 @@ impl FirewallReconciler {
         }
     }
 
-    /// Reads what is in force on a host of which that is not known, and says whether it is news; `Err` when the agent does
-    /// not say.
+    /// Reads what is in force on a host of which that is not known, and says whether that changes what is due: it is news, or
+    /// something else was noted meanwhile. `Err` when the agent does not say.
     async fn read(&self, host: HypervisorId, due: &Due) -> Result<bool, CallError> {
         let known = in_force(due.agent.firewall().await?);
         if let Some(known) = &known {
@@ -365,7 +370,9 @@ impl FirewallReconciler {
         else {
             return Ok(false);
         };
-        self.acknowledged(host, due.before.as_ref(), known);
+        if !self.acknowledged(host, due, known) {
+            debug!(%host, "what is in force was noted while it was read");
+        }
         Ok(true)
     }
 

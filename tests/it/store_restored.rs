@@ -181,8 +181,10 @@ async fn an_empty_store_under_running_guests_is_held_and_then_adopts_what_is_dec
     std::fs::remove_dir_all(stage.etcd.data_dir()).expect("it is ours");
     stage.etcd.restart();
 
+    let mutations = stage.mutations();
     stage.holding_operator("two").await;
     holds(&stage, 0, Reason::StatusesMissing).await;
+    assert_eq!(stage.mutations(), mutations, "the guests keep their rules, too");
     stage.put_network().await;
     let bridge = Key::HypervisorSubnet(stage.hosts[0].id(), SUBNET);
     stage.store.put(&bridge, &json!("br0")).await;

@@ -54,9 +54,11 @@ impl<K: Copy + Eq + Hash, V> Unpacked<K, V> {
         self.young.len() + self.old.len()
     }
 
-    /// Lets go of the elder half, if they are many.
+    /// Lets go of the elder half, if they are many; of all, if more came at once than may stay.
     pub(super) fn shrink(&mut self) {
-        if self.are_many() {
+        if self.young.len() > MOST {
+            *self = Self::default();
+        } else if self.are_many() {
             self.old.as_mut().clear();
             std::mem::swap(&mut self.young, &mut self.old);
         }
@@ -66,5 +68,26 @@ impl<K: Copy + Eq + Hash, V> Unpacked<K, V> {
 impl<K, V> Default for Unpacked<K, V> {
     fn default() -> Self {
         Self { young: FrozenMap::new(), old: FrozenMap::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_all_at_once_does_not_stay_and_what_comes_one_by_one_does() {
+        let mut unpacked = Unpacked::default();
+        for key in 0..=MOST {
+            unpacked.get(key, || key);
+        }
+        unpacked.shrink();
+        assert_eq!(unpacked.len(), 0);
+        for key in 0..=2 * MOST {
+            unpacked.get(key, || key);
+            unpacked.shrink();
+            assert!(unpacked.len() <= MOST + 1);
+        }
+        assert!(unpacked.len() > MOST / 2);
     }
 }
