@@ -25,6 +25,8 @@ const REFLECTION: (Duration, Duration) = (Duration::from_secs(2), Duration::from
 /// And writes nothing until then, nor when nobody asks, until one has led for so long: what is written meanwhile takes the
 /// store to the revision at which it was, and then nothing tells that it went back (docs/reliability.md).
 const UNASKED: Duration = Duration::from_secs(40);
+/// Where processes crash so often that nobody ever leads for so long, the storm ends after this.
+const STORM_AT_MOST: Duration = Duration::from_secs(300);
 /// The first leader of an accepted store has asked every host by then what it has, before it places anything.
 const LOOKED: Duration = Duration::from_secs(20);
 /// How often they look whether it is.
@@ -65,6 +67,7 @@ impl Weather {
     async fn accept_when_held(&self) {
         let shop = &self.replicas[0].shop;
         let (mut leader, mut since) = (None, Instant::now());
+        let began = since;
         for time in 1.. {
             loop {
                 sleep(LOOK).await;
@@ -75,6 +78,9 @@ impl Weather {
                     (leader, since) = (leads, Instant::now());
                 } else if leader.is_some() && since.elapsed() > UNASKED {
                     shop.course.awaits(false);
+                }
+                if shop.course.is_stormy() && began.elapsed() > STORM_AT_MOST {
+                    shop.course.calm();
                 }
                 if shop.judge.look(is_held) {
                     break;
