@@ -240,12 +240,9 @@ mod tests {
         let (bench, witness) = (Bench::new().await, Witness::default());
         let (context, ours) = (&bench.context, bench.context.epoch());
         let mut reads = 0;
-        bench.kv.set_fault(Box::new(move |op| match op.kind {
-            OpKind::Range if reads < 3 => {
-                reads += 1;
-                Fault::StaleRead(i64::MAX)
-            }
-            _ => Fault::None,
+        bench.kv.set_fault(Box::new(move |op| {
+            reads += u32::from(op.kind == OpKind::Range);
+            if reads <= 3 { Fault::StaleRead(i64::MAX) } else { Fault::None }
         }));
         let told = Order { revision: ours.revision + 1, ..ours };
         context.world.suspect();

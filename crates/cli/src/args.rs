@@ -89,7 +89,7 @@ pub(crate) enum Command {
     AcceptStore(accept_store::AcceptStore),
     /// Check the store, and what the hosts list, against what must hold.
     Audit(audit::Audit),
-    /// Declare a lost hypervisor switched off, so that its guests may be placed anew.
+    /// Vouch that a lost hypervisor is switched off: it takes no guests, and nobody waits for it.
     Fence(fence::Fence),
     /// Let a repaired hypervisor take guests again.
     Unfence(fence::Unfence),
@@ -97,7 +97,7 @@ pub(crate) enum Command {
     Cordon(cordon::Cordon),
     /// Give a hypervisor new guests again; ends a drain too.
     Uncordon(cordon::Uncordon),
-    /// Empty a hypervisor, and give it no new guests.
+    /// Give a hypervisor no new guests, and say how many are left.
     Drain(cordon::Drain),
     /// Stop all changes on agents: of the cluster, one hypervisor or one guest.
     Pause(pause::Pause),

@@ -56,8 +56,8 @@ impl Fence {
             ));
         }
         let question = format!(
-            "Guests of {} that say `evacuate: recreate` will be started elsewhere. If the machine \
-             is not really off, they run twice on the same address. Is it off?",
+            "From now on {} counts as switched off: it takes no guests, and after accept-store nobody waits \
+             to hear what it runs. If it is not really off, guests may then run twice on the same address. Is it off?",
             host.title()
         );
         console.confirm(&question, Consent::from(self.yes))?;
