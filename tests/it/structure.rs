@@ -187,3 +187,32 @@ fn every_folder_that_the_architecture_names_is_there() {
     }
     assert!(looked_at >= 10, "only {looked_at} paths were found in ARCHITECTURE.md");
 }
+
+/// What stands between two texts, wherever they do.
+fn between<'a>(text: &'a str, before: &'a str, after: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(before).skip(1).filter_map(move |rest| rest.split(after).next())
+}
+
+#[test]
+fn whoever_is_on_call_finds_every_alert_every_reason_and_every_metric_in_one_document() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect("it is there");
+    let document = read("docs/operations.md");
+    let alerts = read("deploy/prometheus/lochness.rules.yml");
+    let alerts = between(&alerts, "- alert: ", "\n").map(str::to_owned);
+    let reasons = read("crates/api/src/status/reason.rs");
+    let reasons = between(&reasons, "=> \"", "\"").map(str::to_owned);
+    let is_ours = |path: &str| {
+        let ours = ["src/", "controllers/", "crates/runtime/src/"];
+        ours.iter().any(|folder| path.starts_with(folder)) && !path.contains("test")
+    };
+    let metrics = sources().into_iter().filter(|(path, _)| is_ours(path)).flat_map(|(_, code)| {
+        let names = between(&code, "\"lochness_", "\"").map(|name| format!("lochness_{name}"));
+        names
+            .filter(|name| !name.contains(|c: char| c != '_' && !c.is_lowercase()))
+            .collect::<Vec<_>>()
+    });
+    let words: Vec<String> = alerts.chain(reasons).chain(metrics).collect();
+    assert!(words.len() > 120, "they are not where they are looked for: {words:?}");
+    let missing: Vec<_> = words.iter().filter(|word| !names(&document, word)).collect();
+    assert!(missing.is_empty(), "docs/operations.md does not say what these mean: {missing:?}");
+}
