@@ -17,7 +17,7 @@ use super::images::{
 };
 use crate::agents::{Agent, CallError, target};
 use crate::context::Context;
-use crate::reports::ImageState;
+use crate::reports::{HostReport, ImageState, Protocol};
 use crate::wake::wake_job_of;
 
 /// The fetches that this process began, in this term.
@@ -26,8 +26,22 @@ pub(super) struct Fetches(Mutex<FxHashMap<(HypervisorId, ImageId), Fetch>>);
 
 /// Images that a host lacks, with what to do about each.
 struct Work {
-    agent: Agent,
+    asked: Asked,
     steps: Vec<(ImageId, Step)>,
+}
+
+/// An agent, and which life of which machine it is: another machine may take the host's place while an answer is on its way.
+struct Asked {
+    agent: Agent,
+    target: String,
+    protocol: Option<Protocol>,
+}
+
+impl Asked {
+    /// Whether the host is still the one that was asked.
+    fn is_there(&self, report: &HostReport) -> bool {
+        report.is_from(&self.target) && report.protocol == self.protocol
+    }
 }
 
 impl Fetches {
@@ -35,7 +49,7 @@ impl Fetches {
     pub(super) async fn advance(&self, context: &Context, host: HypervisorId) -> Option<Duration> {
         let work = self.work(context, host)?;
         if work.steps.iter().any(|(_, step)| matches!(step, Step::Fetch(_)))
-            && let Err(error) = self.list(context, host, &work.agent).await
+            && let Err(error) = self.list(context, host, &work.asked).await
         {
             Self::unlisted(context, host, &work, &error);
             return Some(pause_after(&error, context));
@@ -44,7 +58,7 @@ impl Fetches {
         let work = self.work(context, host)?;
         let mut again = None;
         for (image, step) in work.steps {
-            let wait = self.take(context, host, image, step, &work.agent).await;
+            let wait = self.take(context, host, image, step, &work.asked).await;
             again = earlier(again, wait);
         }
         again
@@ -70,10 +84,9 @@ impl Fetches {
             let last = fetches.get(&(host, missing.image));
             (missing.image, step(&world, missing, last, now, &context.settings))
         };
-        Some(Work {
-            agent: context.agents.agent_at(host, target),
-            steps: missing.iter().map(decide).collect(),
-        })
+        let steps = missing.iter().map(decide).collect();
+        let agent = context.agents.agent_at(host, target.clone());
+        Some(Work { asked: Asked { agent, target, protocol: report.protocol.clone() }, steps })
     }
 
     async fn take(
@@ -82,11 +95,11 @@ impl Fetches {
         host: HypervisorId,
         image: ImageId,
         step: Step,
-        agent: &Agent,
+        asked: &Asked,
     ) -> Option<Duration> {
         match step {
-            Step::Fetch(fetch) => self.begin(context, host, &fetch, agent).await,
-            Step::Look => self.look(context, host, image, agent).await,
+            Step::Fetch(fetch) => self.begin(context, host, &fetch, &asked.agent).await,
+            Step::Look => self.look(context, host, image, asked).await,
             Step::GiveUp => {
                 let minutes = super::images::FETCH_DEADLINE.as_secs() / 60;
                 let words = format!("it did not arrive within {minutes} minutes");
@@ -135,7 +148,7 @@ impl Fetches {
         context: &Context,
         host: HypervisorId,
         image: ImageId,
-        agent: &Agent,
+        asked: &Asked,
     ) -> Option<Duration> {
         let now = Instant::now();
         let fetch = self.lock().get_mut(&(host, image)).map(|fetch| {
@@ -145,13 +158,13 @@ impl Fetches {
         let next_look = look_interval(&fetch, now, &context.settings);
         let job = match &fetch.remote {
             None => None,
-            Some(remote) => match agent.job(remote).await {
+            Some(remote) => match asked.agent.job(remote).await {
                 Ok(Some(job)) if !job.status.is_final() => return Some(next_look),
                 Ok(job) => Some(job),
                 Err(error) => return Some(pause_after(&error, context)),
             },
         };
-        match self.list(context, host, agent).await {
+        match self.list(context, host, asked).await {
             Ok(listed) if listed.contains(&image) => return None,
             Ok(_) => {}
             Err(error) => return Some(pause_after(&error, context)),
@@ -161,7 +174,7 @@ impl Fetches {
                 hide(&job.message, &source_of(context, image).unwrap_or_default())
             }
             Some(None) => "the agent no longer knows of the fetch".to_owned(),
-            None if fetch.since.elapsed() >= EAGER => match agent.image_jobs().await {
+            None if fetch.since.elapsed() >= EAGER => match asked.agent.image_jobs().await {
                 // The jobs do not say for which image they are: one that is under way may be this one's.
                 Ok(jobs) if jobs.iter().all(|job| job.status.is_final()) => {
                     "the agent does not know of the fetch".to_owned()
@@ -179,18 +192,21 @@ impl Fetches {
         &self,
         context: &Context,
         host: HypervisorId,
-        agent: &Agent,
+        asked: &Asked,
     ) -> Result<Vec<ImageId>, CallError> {
-        let images = agent.images().await?;
+        let images = asked.agent.images().await?;
         let listed: Vec<_> = images.iter().filter_map(AgentImage::image_id).collect();
-        self.arrived(context, host, &listed);
+        self.arrived(context, host, asked, &listed);
         Ok(listed)
     }
 
     /// The host lists these images.
-    fn arrived(&self, context: &Context, host: HypervisorId, listed: &[ImageId]) {
+    fn arrived(&self, context: &Context, host: HypervisorId, asked: &Asked, listed: &[ImageId]) {
         let mut came = Vec::new();
         context.reports.change(host, |report| {
+            if !asked.is_there(report) {
+                return;
+            }
             let Some(images) = &mut report.images else { return };
             for image in listed {
                 if images.insert(*image, ImageState::Present) != Some(ImageState::Present) {

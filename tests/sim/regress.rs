@@ -4,7 +4,7 @@
 use crate::history::{Plan, simulate};
 
 /// A seed, after how many faults and wishes it is cut, and what it found.
-const FOUND: [(u64, u64, &str); 16] = [
+const FOUND: [(u64, u64, &str); 17] = [
     (5166, 85, "words that came too soon were written by the next rescan, and by nobody before"),
     (5471, 202, "who waits for an address was not told that it is given and no more about to be"),
     (5005, 73, "a failed create counted as running once its job was forgotten"),
@@ -64,6 +64,11 @@ const FOUND: [(u64, u64, &str); 16] = [
         1_795_421_717_550_850,
         50,
         "an answer from the past acquitted a store that had gone back, and its leader was refused by every host from then on",
+    ),
+    (
+        1_795_428_473_591_647,
+        166,
+        "a late answer of a machine that was replaced said that the new one has the image",
     ),
 ];
 
