@@ -126,14 +126,15 @@ impl Default for HostReport {
 impl HostReport {
     /// Whether the agent answered within `window` before `now`, and is the right one.
     pub fn is_reachable(&self, now: Instant, window: Duration) -> bool {
+        self.last_answer().is_some_and(|at| now.saturating_duration_since(at) <= window)
+    }
+
+    /// When the agent last answered, if that still counts.
+    pub fn last_answer(&self) -> Option<Instant> {
         match self.contact {
-            Contact::Answered(at) => now.saturating_duration_since(at) <= window,
-            Contact::Silent { last_answer: Some(at), .. } => {
-                now.saturating_duration_since(at) <= window
-            }
-            Contact::Silent { last_answer: None, .. }
-            | Contact::Never
-            | Contact::WrongHost { .. } => false,
+            Contact::Answered(at) => Some(at),
+            Contact::Silent { last_answer, .. } => last_answer,
+            Contact::Never | Contact::WrongHost { .. } => None,
         }
     }
 

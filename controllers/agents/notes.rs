@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use lochness_agent::AgentError;
 use lochness_api::{GuestId, HypervisorId, ImageId};
@@ -17,9 +16,6 @@ use crate::reports::{
 };
 use crate::wake::wake_pending;
 use crate::world::{HostEntry, World};
-
-/// After the window, the host loop looks a little later, so that the window is over for certain.
-const WINDOW_OVER: Duration = Duration::from_millis(10);
 
 /// An agent that answers so often in a row with errors is not reachable, however lately it gave a list.
 const ERRORS: u32 = 3;
@@ -133,31 +129,28 @@ impl Notes {
 
     /// A list came. One that ends a silence wakes all that waited for the host.
     pub(super) fn answered(&self) {
-        self.change(|report| report.contact = Contact::Answered(Instant::now()));
-        self.look_after_window(self.context.settings.reachable_window);
+        let (now, window) = (Instant::now(), self.context.settings.reachable_window);
+        let mut was_reachable = false;
+        self.change(|report| {
+            was_reachable = report.is_reachable(now, window);
+            report.contact = Contact::Answered(now);
+        });
+        if !was_reachable {
+            self.context.queues.host.add(self.host);
+        }
     }
 
     /// No answer, or none that makes sense, so often in a row. The last list stays.
     pub(super) fn silent(&self, error: &CallError, failures: u32) {
         debug!(host = %self.host, %error, "agent gives no usable answer");
-        let mut left = Duration::ZERO;
         // A slow way may lose some answers; who answers with errors has had its chance.
         let is_broken = failures >= ERRORS && is_an_answer(error);
-        let window = self.context.settings.reachable_window;
         self.change(|report| {
-            let last_answer = match report.contact {
-                Contact::Answered(at) => Some(at),
-                Contact::Silent { last_answer, .. } => last_answer,
-                Contact::Never | Contact::WrongHost { .. } => None,
-            };
-            let last_answer = last_answer.filter(|_| !is_broken);
-            left = last_answer.map_or(left, |at| window.saturating_sub(at.elapsed()));
+            let last_answer = report.last_answer().filter(|_| !is_broken);
             report.contact = Contact::Silent { last_answer, error: error.to_string() };
         });
         if is_broken {
             self.context.queues.host.add(self.host);
-        } else if !left.is_zero() {
-            self.look_after_window(left);
         }
     }
 
@@ -231,11 +224,6 @@ impl Notes {
 
     fn list(&self) -> Option<Arc<GuestReport>> {
         self.context.reports.read().host(self.host)?.guests.clone()
-    }
-
-    /// Lets the host loop look when the window is over: that a host became unreachable is announced by nothing.
-    fn look_after_window(&self, left: Duration) {
-        self.context.queues.host.add_after(self.host, left + WINDOW_OVER);
     }
 }
 

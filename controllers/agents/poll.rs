@@ -4,6 +4,7 @@
 //! poll that panics begins anew after a while and disturbs no other.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -11,12 +12,13 @@ use futures::FutureExt;
 use lochness_api::HypervisorId;
 use lochness_runtime::Tasks;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tracing::error;
 
 use super::poller::Poller;
 use super::target;
 use crate::context::Context;
+use crate::reports::HostReport;
 use crate::world::World;
 
 /// The world's hosts are looked over at most this often.
@@ -25,6 +27,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a poll that panicked rests.
 const REST: Duration = Duration::from_secs(1);
+/// After the window, the host loop looks a little later, so that the window is over for certain.
+const WINDOW_OVER: Duration = Duration::from_millis(10);
 
 /// Where a host's agent is to be asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +59,14 @@ pub async fn poll_hosts(context: Context, tasks: Tasks) {
             } else {
                 let (told, target) = watch::channel(target);
                 polled.insert(host, told);
-                tasks.spawn("poll", follow(context.clone(), host, target, tasks.token().clone()));
+                let (context, token) = (context.clone(), tasks.token().clone());
+                tasks.spawn("poll", async move {
+                    tokio::select! {
+                        biased;
+                        () = follow(&context, host, target, token) => {}
+                        never = announce_lapses(&context, host) => match never {},
+                    }
+                });
             }
         }
         tokio::select! {
@@ -87,7 +98,7 @@ fn tell(told: &watch::Sender<Target>, target: Target) {
 
 /// Polls one host wherever it is, until the token is cancelled.
 async fn follow(
-    context: Context,
+    context: &Context,
     host: HypervisorId,
     mut target: watch::Receiver<Target>,
     token: tokio_util::sync::CancellationToken,
@@ -98,7 +109,29 @@ async fn follow(
             biased;
             () = token.cancelled() => return,
             changed = target.changed() => if changed.is_err() { return },
-            () = attend(&context, host, now) => {}
+            () = attend(context, host, now) => {}
+        }
+    }
+}
+
+/// Lets the host loop look when an agent has not answered for a whole window, which nothing else announces; also of a host
+/// that is not asked any more. One that answers costs a look at its report once a window.
+async fn announce_lapses(context: &Context, host: HypervisorId) -> Infallible {
+    let window = context.settings.reachable_window;
+    let last_answer = || context.reports.read().host(host).and_then(HostReport::last_answer);
+    let mut told = None;
+    loop {
+        let last = last_answer();
+        match last {
+            Some(at) if told != last => {
+                sleep_until(at + window + WINDOW_OVER).await;
+                if last_answer() == last {
+                    told = last;
+                    context.queues.host.add(host);
+                }
+            }
+            // An answer that comes from now on counts for a whole window.
+            Some(_) | None => sleep(window).await,
         }
     }
 }

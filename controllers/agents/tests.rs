@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::bench::Bench;
 use super::hosts_to_hear;
-use crate::reports::{Contact, ImageState, Protocol};
+use super::notes::Notes;
+use crate::reports::{Contact, HostReport, ImageState, Protocol};
 use crate::test_world::id;
 
 const HOST: usize = 1;
@@ -23,6 +24,13 @@ fn answers(bench: &Bench) -> bool {
 fn is_reachable(bench: &Bench) -> bool {
     let window = bench.context.settings.reachable_window;
     bench.report(HOST, |report| report.is_reachable(Instant::now(), window)) == Some(true)
+}
+
+/// Whether somebody wants the host loop to look; forgotten with that.
+fn wants_a_look(bench: &Bench) -> bool {
+    let queue = &bench.context.queues.host;
+    let key = queue.try_next();
+    key.inspect(|key| queue.done(key)).is_some()
 }
 
 /// A host with so many running guests, all of them listed.
@@ -88,8 +96,10 @@ async fn an_idle_host_of_ours_costs_a_few_requests_a_minute_and_stays_reachable(
     let host = with_guests(&bench, Compat::Lochness, 1).await;
     let before = host.stats();
     let begun = Instant::now();
+    while wants_a_look(&bench) {}
     while begun.elapsed() < Duration::from_secs(600) {
         assert!(is_reachable(&bench));
+        assert!(!wants_a_look(&bench), "nothing has happened");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let after = host.stats();
@@ -105,9 +115,13 @@ async fn a_silent_host_keeps_its_list_and_its_return_is_noticed() {
         let host = with_guests(&bench, compat, 2).await;
         host.happen(Event::KillAgent { down_ms: 60_000 }).unwrap();
         bench.until("it is silent", || !answers(&bench)).await;
-        bench.until("it is unreachable", || !is_reachable(&bench)).await;
+        while wants_a_look(&bench) {}
+        bench.until("the host loop is to look", || wants_a_look(&bench)).await;
+        assert!(!is_reachable(&bench), "the window is over");
         assert_eq!(bench.listed(HOST), Some(2), "absent is not unknown");
+        while wants_a_look(&bench) {}
         bench.until("it is back", || is_reachable(&bench)).await;
+        assert!(wants_a_look(&bench));
         assert_eq!(bench.listed(HOST), Some(2));
         bench.end().await;
     }
@@ -217,5 +231,24 @@ async fn placement_may_begin_when_the_hosts_that_lived_when_somebody_last_led_ha
     assert!(hosts_to_hear(&bench.context.world.read()).is_empty(), "the next leader does not wait");
     let _host = bench.host(HOST, Compat::Lochness).await;
     bench.until("it has", listed).await;
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_asked_nowhere_any_more_lapses_and_an_answer_that_comes_late_is_told_at_once()
+ {
+    let bench = Bench::new().await;
+    let _host = with_guests(&bench, Compat::Lochness, 1).await;
+    bench.put(&[(lochness_api::Key::Hypervisor(id(HOST)), serde_json::json!({}))]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    while wants_a_look(&bench) {}
+    let answered = bench.report(HOST, HostReport::last_answer).flatten().unwrap();
+    bench.until("the host loop is to look", || wants_a_look(&bench)).await;
+    assert!(!is_reachable(&bench));
+    let window = bench.context.settings.reachable_window;
+    assert!(answered.elapsed() < window + Duration::from_millis(100), "{:?}", answered.elapsed());
+    // As when a request took longer than the window, and was answered.
+    Notes::new(bench.context.clone(), id(HOST)).answered();
+    assert!(wants_a_look(&bench));
     bench.end().await;
 }

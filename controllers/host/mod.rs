@@ -97,7 +97,7 @@ impl HostReconciler {
             found: Found::of(entry.status.as_ref()),
             wanted: plan::said_before_asking(&facts).or_else(|| plan::status(&facts)),
             repairs,
-            again_in: [plan::lapses_in(&facts), grace].into_iter().flatten().min(),
+            again_in: grace,
         })
     }
 

@@ -54,18 +54,6 @@ impl Facts<'_> {
     }
 }
 
-/// When the host stops to count as reachable unless its agent answers again.
-pub(crate) fn lapses_in(facts: &Facts<'_>) -> Option<Duration> {
-    let at = match facts.report()?.contact {
-        Contact::Answered(at) | Contact::Silent { last_answer: Some(at), .. } => at,
-        Contact::Silent { last_answer: None, .. } | Contact::Never | Contact::WrongHost { .. } => {
-            return None;
-        }
-    };
-    let left = (at + facts.reachable_window).checked_duration_since(facts.now)?;
-    Some(left + Duration::from_millis(1))
-}
-
 /// What was said of a host that lives and whose agent was not heard of yet, since this process leads or since it moved:
 /// soon it will be, and until then that stands.
 pub(crate) fn said_before_asking(facts: &Facts<'_>) -> Option<HypervisorStatus> {

@@ -71,10 +71,6 @@ impl Scene {
         })
     }
 
-    fn lapses_in(&self) -> Option<Duration> {
-        self.facts(plan::lapses_in)
-    }
-
     fn status(&self) -> HypervisorStatus {
         self.facts(plan::status).expect("something of the host is left")
     }
@@ -111,12 +107,10 @@ async fn a_host_that_lives_and_answers_takes_guests() {
 #[tokio::test(start_paused = true)]
 async fn a_host_counts_as_reachable_until_its_window_is_over() {
     let mut scene = Scene::new();
-    assert_eq!(scene.lapses_in(), Some(WINDOW + Duration::from_millis(1)));
     scene.now += WINDOW;
     assert!(scene.status().reachable);
     scene.now += Duration::from_millis(1);
     assert!(!scene.status().reachable);
-    assert_eq!(scene.lapses_in(), None);
     assert_eq!(scene.reason(ConditionType::Reachable), Some(Reason::NotAnswering));
 }
 
