@@ -13,7 +13,8 @@ use crate::tally::Tally;
 pub(crate) async fn run(scale: &Scale) -> anyhow::Result<Vec<Figure>> {
     let guests = scale.pick(500, 10_000, 100_000);
     let hosts = scale.pick(20, 500, 1_000);
-    let lasting = Duration::from_secs(scale.pick(5, 30, 120));
+    // The longest is one rescan, whenever that comes.
+    let lasting = Duration::from_secs(scale.pick(5, 30, 300));
     let fleet = Fleet::start(scale, hosts).await?;
     put_all(&fleet.kv, [subnet()]).await?;
     let mut tally = Tally::start(fleet.kv.clone()).await?;
