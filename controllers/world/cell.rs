@@ -1,6 +1,5 @@
 //! The one place where the world is written and from where it is read.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -9,10 +8,12 @@ use lochness_api::status::Reason;
 use lochness_kv::{Event, Header};
 use lochness_mutant::Mutant;
 use lochness_runtime::watcher::{PageReader, StoreChange, ViewSink};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tracing::{error, warn};
 
+use super::awaited::Awaited;
 use super::intake::Page;
+use super::server::Server;
 use super::{Change, World};
 
 /// How the view stands to the store.
@@ -52,34 +53,13 @@ pub struct WorldCell {
     position: watch::Sender<Position>,
     /// Told when hosts may have come, gone or moved.
     fleet: watch::Sender<()>,
-    awaited: Mutex<Awaited>,
+    awaited: Awaited,
     server: watch::Sender<Server>,
     doubt: Mutex<Doubt>,
     /// How the stream stands, whatever is thought of the store.
     link: Mutex<Connection>,
     suspicion: AtomicU8,
     lives: AtomicU64,
-}
-
-/// Who waits for which revision. Each is woken once, when that is shown, and in a fixed order: hundreds of commits are
-/// open at once, and a `watch` or one call to all would wake every one of them at each revision.
-#[derive(Default)]
-struct Awaited {
-    waiting: BTreeMap<(i64, u64), oneshot::Sender<()>>,
-    next: u64,
-}
-
-/// A place among those who wait, given back when dropped.
-struct Waiting<'a> {
-    awaited: &'a Mutex<Awaited>,
-    place: (i64, u64),
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
-        awaited.waiting.remove(&self.place);
-    }
 }
 
 /// Nobody has told anything that needs to be looked into.
@@ -89,62 +69,13 @@ const SUSPECTED: u8 = 1;
 /// And somebody was put off meanwhile, and must be woken when nothing comes of it.
 const SUSPECTED_AND_FELT: u8 = 2;
 
-/// What the store's servers last said of themselves, and whether they serve. Nothing is decided by it: it is for people.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Server {
-    /// Their version, once one was told.
-    pub version: Option<String>,
-    /// Bytes that the database of the one that answered occupies.
-    pub size: Option<i64>,
-    /// Why nothing can be written, if so.
-    pub trouble: Option<ServerTrouble>,
-}
-
-/// Why the store takes no writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServerTrouble {
-    /// Its `NOSPACE` alarm is raised.
-    NoSpace,
-    /// A member answers, and no majority stands behind it.
-    NoQuorum,
-    /// No member answers.
-    NoAnswer,
-}
-
-impl ServerTrouble {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::NoSpace, Self::NoQuorum, Self::NoAnswer];
-
-    /// A word for metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoSpace => "no_space",
-            Self::NoQuorum => "no_quorum",
-            Self::NoAnswer => "no_answer",
-        }
-    }
-
-    /// What it is and what to do about it.
-    pub const fn advice(self) -> &'static str {
-        match self {
-            Self::NoSpace => {
-                "etcd is out of space (NOSPACE alarm): compact, defragment and disarm it, or raise its quota"
-            }
-            Self::NoQuorum => {
-                "etcd has lost its quorum: start its members again, or restore it from a snapshot"
-            }
-            Self::NoAnswer => "no member of etcd answers",
-        }
-    }
-}
-
 impl WorldCell {
     /// A cell that holds an empty world.
     pub fn new(world: World) -> Arc<Self> {
         let position = Position { revision: 0, connection: Connection::Starting };
         let (position, server) = (watch::Sender::new(position), watch::Sender::default());
         let doubt = Mutex::new(Doubt::None);
-        let (awaited, link) = (Mutex::default(), Mutex::new(Connection::Starting));
+        let (awaited, link) = (Awaited::default(), Mutex::new(Connection::Starting));
         let (world, suspicion) = (RwLock::new(world), AtomicU8::new(TRUSTED));
         let (lives, fleet) = (AtomicU64::new(0), watch::Sender::default());
         Arc::new(Self { world, position, fleet, awaited, server, doubt, link, suspicion, lives })
@@ -268,31 +199,7 @@ impl WorldCell {
 
     /// Waits until the world shows `revision` or a later one, or another store.
     pub async fn wait_for(&self, revision: i64) {
-        let (shown, waiting) = {
-            let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
-            // Under the lock: what is shown after this look wakes who is in the map.
-            if self.position.borrow().revision >= revision {
-                return;
-            }
-            let (show, shown) = oneshot::channel();
-            let place = (revision, awaited.next);
-            awaited.next += 1;
-            awaited.waiting.insert(place, show);
-            (shown, Waiting { awaited: &self.awaited, place })
-        };
-        let _ = shown.await;
-        drop(waiting);
-    }
-
-    /// Wakes those who wait for `revision` or an earlier one: the earliest first, and in the order in which they came.
-    fn wake_up_to(&self, revision: i64) {
-        let mut awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(first) = awaited.waiting.first_entry()
-            && first.key().0 <= revision
-        {
-            // Whoever gave up in this moment does not need it.
-            let _ = first.remove().send(());
-        }
+        self.awaited.wait(revision, || self.position.borrow().revision >= revision).await;
     }
 }
 
@@ -350,7 +257,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> WorldSink<F> {
         }
         self.changes.clear();
         self.cell.position.send_modify(|position| position.revision = revision);
-        self.cell.wake_up_to(revision);
+        self.cell.awaited.wake_up_to(revision);
     }
 }
 
@@ -399,7 +306,7 @@ impl<F: FnMut(&World, &[Change]) + Send + 'static> ViewSink for WorldSink<F> {
         self.publish(header.revision);
         if is_another {
             self.cell.lives.fetch_add(1, AcqRel);
-            self.cell.wake_up_to(i64::MAX);
+            self.cell.awaited.wake_up_to(i64::MAX);
         }
     }
 
@@ -541,7 +448,7 @@ mod tests {
         let shown = waits.each_mut().map(|wait| wait.now_or_never().is_some());
         assert_eq!(shown, [true, true, false]);
         drop(waits);
-        assert!(cell.awaited.lock().unwrap().waiting.is_empty(), "nothing is left of who gave up");
+        assert!(cell.awaited.is_empty(), "nothing is left of who gave up");
         cell.wait_for(7).await;
     }
 }

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod apply;
+mod awaited;
 mod cell;
 mod change;
 mod configure;
@@ -22,6 +23,7 @@ mod objects;
 mod overlaps;
 mod packed;
 pub(crate) mod range_set;
+mod server;
 mod sorted;
 mod stored;
 #[cfg(test)]
@@ -55,7 +57,7 @@ pub use addresses::{
     AddressEntry, Addresses, Reservation, Tally, address_number, number_address, successor,
 };
 pub(crate) use apply::QUARANTINE;
-pub use cell::{Connection, Replacement, Server, ServerTrouble, WorldCell, WorldSink};
+pub use cell::{Connection, Replacement, WorldCell, WorldSink};
 pub use change::Change;
 pub use guest::GuestEntry;
 pub use host::{DEFAULT_AGENT_PORT, HeartbeatEntry, HostEntry};
@@ -65,6 +67,7 @@ pub(crate) use members::SEPARATOR;
 pub use members::{Family, Members, SetChange, SetDigest};
 pub use names::Names;
 pub use packed::Outline;
+pub use server::{Server, ServerTrouble};
 pub use sorted::{SortedMap, SortedSet};
 pub use stored::{Declared, Stored};
 
