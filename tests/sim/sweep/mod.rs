@@ -16,6 +16,7 @@ mod ending;
 pub(crate) mod plans;
 mod scenario;
 mod stage;
+mod unswept;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
