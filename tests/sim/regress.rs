@@ -4,7 +4,7 @@
 use crate::history::{Plan, simulate};
 
 /// A seed, after how many faults and wishes it is cut, and what it found.
-const FOUND: [(u64, u64, &str); 17] = [
+const FOUND: [(u64, u64, &str); 18] = [
     (5166, 85, "words that came too soon were written by the next rescan, and by nobody before"),
     (5471, 202, "who waits for an address was not told that it is given and no more about to be"),
     (5005, 73, "a failed create counted as running once its job was forgotten"),
@@ -69,6 +69,11 @@ const FOUND: [(u64, u64, &str); 17] = [
         1_795_428_473_591_647,
         166,
         "a late answer of a machine that was replaced said that the new one has the image",
+    ),
+    (
+        1_795_433_448_685_307,
+        38,
+        "a store went back by a deletion alone and came as far again, and the view kept what was lost",
     ),
 ];
 

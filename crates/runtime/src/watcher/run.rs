@@ -41,6 +41,7 @@ impl Watcher {
             connection: Connection::New,
             view: None,
             newest: None,
+            gone: None,
             kv,
             prefix,
             options,
@@ -68,6 +69,8 @@ struct Course {
     view: Option<View>,
     /// The newest put that was seen: it is so in this life of the store, and hardly in another.
     newest: Option<KeyValue>,
+    /// The newest deletion that was seen, if it is newer than that: the key, and the revision.
+    gone: Option<(Bytes, i64)>,
 }
 
 /// What the sink was given, and what the store was seen to be.
@@ -78,6 +81,14 @@ struct View {
     last: i64,
     /// The highest revision of the store that any read has shown: at least `last`.
     seen: i64,
+}
+
+/// What a read of the past has found.
+enum Found {
+    /// What was there then.
+    Then(Option<KeyValue>),
+    /// What is there now: what was then is compacted.
+    Now(Option<KeyValue>),
 }
 
 /// What the sink was told of the stream.
@@ -163,7 +174,7 @@ impl Course {
         let view =
             View { cluster: header.cluster_id, last: header.revision, seen: header.revision };
         self.view = Some(view);
-        self.newest = newest;
+        (self.newest, self.gone) = (newest, None);
         info!(reason = reason.name(), revision = header.revision, keys, "the store was listed");
         self.metrics.relisted(reason.name());
         self.metrics.advanced(0, header.revision);
@@ -191,7 +202,7 @@ impl Course {
         error!(?what, "the store is not the one that was seen before");
         sink.store_changed(what);
         // From here on the new one counts.
-        (self.view, self.newest) = (None, None);
+        (self.view, self.newest, self.gone) = (None, None, None);
     }
 
     /// Watches from where the view stands until the stream ends.
@@ -261,22 +272,39 @@ impl Course {
         Ok(stream)
     }
 
-    /// The revision at which this store proves to be another life of the one that was seen: what was put then is otherwise
-    /// now. A member that lags cannot answer so.
+    /// The revision at which this store proves to be another life of the one that was seen: what was put or deleted then is
+    /// otherwise now. A member that lags cannot answer so.
     async fn rewritten_at(&self) -> Result<Option<i64>, KvError> {
-        let Some(newest) = &self.newest else { return Ok(None) };
-        let at = newest.mod_revision;
-        let then = RangeRequest { revision: at, ..RangeRequest::key(newest.key.clone()) };
-        let is_other = match self.read(then).await {
-            Ok(answer) => answer.kvs.first() != Some(newest),
-            // What it was then is forgotten; if it is still there, it has only become newer.
-            Err(KvError::Compacted(_)) => {
-                let now = self.read(RangeRequest::key(newest.key.clone())).await?;
-                now.kvs.first().is_some_and(|kv| kv.mod_revision < at)
+        if let Some(newest) = &self.newest {
+            let at = newest.mod_revision;
+            let is_other = match self.then_or_now(&newest.key, at).await? {
+                Found::Then(kv) => kv.as_ref() != Some(newest),
+                // If it is still there, it has only become newer.
+                Found::Now(kv) => kv.is_some_and(|kv| kv.mod_revision < at),
+            };
+            if is_other {
+                return Ok(Some(at));
             }
-            Err(error) => return Err(error),
+        }
+        let Some((key, at)) = &self.gone else { return Ok(None) };
+        let is_other = match self.then_or_now(key, *at).await? {
+            Found::Then(kv) => kv.is_some(),
+            // If it is there, it was created since.
+            Found::Now(kv) => kv.is_some_and(|kv| kv.create_revision < *at),
         };
-        Ok(is_other.then_some(at))
+        Ok(is_other.then_some(*at))
+    }
+
+    /// What a key was at a revision, or is now when that is forgotten.
+    async fn then_or_now(&self, key: &Bytes, revision: i64) -> Result<Found, KvError> {
+        let now = RangeRequest::key(key.clone());
+        match self.read(RangeRequest { revision, ..now.clone() }).await {
+            Ok(answer) => Ok(Found::Then(answer.kvs.into_iter().next())),
+            Err(KvError::Compacted(_)) => {
+                Ok(Found::Now(self.read(now).await?.kvs.into_iter().next()))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn read(&self, request: RangeRequest) -> Result<RangeResponse, KvError> {
@@ -309,17 +337,31 @@ impl Course {
             revision = next.revision;
         }
         waiting.fetch_sub(events.len(), Ordering::AcqRel);
-        let put = events.iter().rev().find_map(|event| match event {
-            Event::Put(kv) => Some(owned(kv)),
-            Event::Delete { .. } => None,
-        });
-        self.newest = put.or(self.newest.take());
+        self.remember(&events);
         if let Some(view) = &mut self.view {
             view.last = revision;
             view.seen = view.seen.max(revision);
         }
         self.metrics.advanced(events.len(), revision);
         sink.apply(events, revision);
+    }
+
+    /// Keeps the newest put, and the newest deletion if that is newer.
+    fn remember(&mut self, events: &[Event]) {
+        for event in events.iter().rev() {
+            match event {
+                Event::Put(kv) => {
+                    self.newest = Some(owned(kv));
+                    self.gone.take_if(|(_, at)| *at < kv.mod_revision);
+                    return;
+                }
+                Event::Delete { key, mod_revision } => {
+                    if self.gone.as_ref().is_none_or(|(_, at)| at < mod_revision) {
+                        self.gone = Some((Bytes::copy_from_slice(key), *mod_revision));
+                    }
+                }
+            }
+        }
     }
 
     /// Tells the sink once that there is no stream, and waits before the next attempt.

@@ -189,12 +189,13 @@ async fn a_store_that_was_rolled_back_is_reported_before_its_view() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_went_back_and_has_come_as_far_again_is_reported_before_its_list() {
-    for is_compacted in [false, true] {
+    for (is_compacted, is_deleted) in [(false, false), (true, false), (false, true), (true, true)] {
         let store = filled(2).await;
         let snapshot = store.snapshot();
         let mut fixture = Fixture::start(&store, WatcherOptions::default());
         fixture.until("live", |seen| seen.calls.contains(&Call::Live)).await;
-        let last = put(&store, "p/0", "lost").await;
+        let last =
+            if is_deleted { delete(&store, "p/0").await } else { put(&store, "p/0", "lost").await };
         fixture.until_revision(last).await;
         fixture.disconnect().await;
         store.restore(snapshot);
