@@ -104,6 +104,17 @@ enum Sent {
     Failed(CallError),
 }
 
+/// What a read of what is in force has brought.
+#[derive(Debug, PartialEq, Eq)]
+enum Read {
+    /// What was known, or nothing that would help.
+    AsKnown,
+    /// Something else, which is noted.
+    News,
+    /// Something else, and something was noted while it was read: which of the two is newer, only the agent knows.
+    Crossed,
+}
+
 impl Request {
     fn revision(&self) -> Order {
         match self {
@@ -358,9 +369,8 @@ impl FirewallReconciler {
         }
     }
 
-    /// Reads what is in force on a host of which that is not known, and says whether that changes what is due: it is news, or
-    /// something else was noted meanwhile. `Err` when the agent does not say.
-    async fn read(&self, host: HypervisorId, due: &Due) -> Result<bool, CallError> {
+    /// Reads what is in force on a host of which that is not known. `Err` when the agent does not say.
+    async fn read(&self, host: HypervisorId, due: &Due) -> Result<Read, CallError> {
         let known = in_force(due.agent.firewall().await?);
         if let Some(known) = &known {
             self.overtaken(host, known.revision);
@@ -368,22 +378,30 @@ impl FirewallReconciler {
         let of = |report: &FirewallReport| (report.hash.clone(), report.revision);
         let Some(known) = known.filter(|known| due.before.as_ref().map(of) != Some(of(known)))
         else {
-            return Ok(false);
+            return Ok(Read::AsKnown);
         };
-        if !self.acknowledged(host, due, known) {
-            debug!(%host, "what is in force was noted while it was read");
+        if self.acknowledged(host, due, known) {
+            return Ok(Read::News);
         }
-        Ok(true)
+        debug!(%host, "what is in force was noted while it was read: it is read again");
+        self.context.reports.change(host, |report| report.note_firewall(None));
+        Ok(Read::Crossed)
     }
 
-    /// What is still due when the agent has said what is in force.
+    /// What is still due when the agent has said what is in force; or how this look at the host ends.
     async fn due_after_reading(
         &self,
         host: HypervisorId,
         due: Due,
-    ) -> Result<Option<Due>, CallError> {
-        let is_news = self.read(host, &due).await?;
-        Ok(if is_news { self.due(host, Form::Shortest) } else { Some(due) })
+    ) -> Result<Due, Result<Outcome, ReconcileError>> {
+        match self.read(host, &due).await {
+            Ok(Read::AsKnown) => Ok(due),
+            Ok(Read::News) => {
+                self.due(host, Form::Shortest).ok_or_else(|| Ok(Outcome::unchanged()))
+            }
+            Ok(Read::Crossed) => Err(Ok(Outcome::unchanged().after(PATCH_RETRY))),
+            Err(error) => Err(later(&error)),
+        }
     }
 }
 
@@ -400,22 +418,20 @@ impl Reconciler for FirewallReconciler {
             return Ok(Outcome::unchanged());
         };
         if due.before.is_none() || self.unsure().contains_key(host) {
-            match self.due_after_reading(*host, due).await {
-                Ok(Some(still_due)) => due = still_due,
-                Ok(None) => return Ok(Outcome::unchanged()),
-                Err(error) => return later(&error),
-            }
+            due = match self.due_after_reading(*host, due).await {
+                Ok(still_due) => still_due,
+                Err(end) => return end,
+            };
         }
         let mut sent = Self::send(&due).await;
         if let Sent::PatchNotTaken { current } = &sent {
             debug!(%host, "a patch was not taken");
             if current.as_ref().is_some_and(|current| self.knows(*host, current)) {
                 // One that was not answered has come in force meanwhile.
-                match self.due_after_reading(*host, due).await {
-                    Ok(Some(still_due)) => due = still_due,
-                    Ok(None) => return Ok(Outcome::unchanged()),
-                    Err(error) => return later(&error),
-                }
+                due = match self.due_after_reading(*host, due).await {
+                    Ok(still_due) => still_due,
+                    Err(end) => return end,
+                };
                 sent = Self::send(&due).await;
             }
         }

@@ -9,7 +9,7 @@ use lochness_runtime::controller::Reconciler as _;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{FirewallReconciler, Form};
+use super::{FirewallReconciler, Form, Read, Sent};
 use crate::agents::bench::Bench;
 use crate::test_world::id;
 
@@ -94,5 +94,23 @@ async fn rules_that_are_lost_before_the_answer_comes_are_not_taken_for_rules_in_
     assert!(!firewall.take_in(id(HOST), &due, sent).unwrap().changed);
     until_settled(&firewall).await;
     assert!(host.rules_are_in_force(), "the rules are put again, without a rescan");
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_from_before_a_late_ruleset_does_not_hide_that_it_is_in_force() {
+    let bench = Bench::new().await;
+    let (_host, firewall) = stage(&bench).await;
+    bench.place(101, HOST, JobAction::Create).await;
+    let due = firewall.due(id(HOST), Form::Shortest).expect("a guest is not covered");
+    let known = || bench.report(HOST, |report| report.firewall.clone()).unwrap();
+    let former = known();
+    let Sent::Answered(now) = FirewallReconciler::send(&due).await else { panic!("it is taken") };
+    // The poll has read before that, and tells it now.
+    bench.context.reports.change(id(HOST), |report| report.note_firewall(former));
+    assert_eq!(firewall.read(id(HOST), &due).await.unwrap(), Read::Crossed);
+    assert_eq!(known(), None, "nobody knows which of the two is newer");
+    until_settled(&firewall).await;
+    assert_eq!(known().map(|report| report.hash), now.hash);
     bench.end().await;
 }
