@@ -128,16 +128,16 @@ struct Urgent {
 async fn urgent(kv: &EtcdKv, number: u32, begun: Duration) -> anyhow::Result<Urgent> {
     let id = guest_id(number);
     let document = json!({ "type": "kvm", "flavor": FLAVOR, "network": ELSEWHERE });
-    let began = Instant::now();
+    let start = Instant::now();
     put_all(kv, [(Key::Guest(id), document.to_string())]).await?;
-    let put = began.elapsed();
+    let put = start.elapsed();
     while !is_placed(kv, id).await? {
-        if began.elapsed() > LIMIT {
+        if start.elapsed() > LIMIT {
             bail!("guest {id} is not placed within {LIMIT:?}");
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(Urgent { begun, put, placed: began.elapsed() })
+    Ok(Urgent { begun, put, placed: start.elapsed() })
 }
 
 async fn is_placed(kv: &EtcdKv, id: GuestId) -> anyhow::Result<bool> {
