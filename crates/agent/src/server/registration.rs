@@ -16,8 +16,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lochness_api::document::Heartbeat;
-use lochness_api::{Key, Prefix};
+use lochness_api::{HypervisorId, Key, Prefix};
 use lochness_kv::{Compare, Kv, KvError, LeaseId, Op, RangeRequest, Txn};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Duration, Instant, sleep, sleep_until, timeout};
@@ -38,6 +40,7 @@ pub struct Registrar {
     prefix: Prefix,
     lease: Duration,
     in_flight: Semaphore,
+    began: Instant,
 }
 
 /// A lease that is held, with what hangs on it.
@@ -49,7 +52,20 @@ struct Session {
 impl Registrar {
     /// Registers hosts under `prefix`, each with a lease of `lease`, kept alive every third of it.
     pub fn new(kv: Arc<dyn Kv>, prefix: Prefix, lease: Duration) -> Self {
-        Self { kv, prefix, lease, in_flight: Semaphore::new(IN_FLIGHT) }
+        let (in_flight, began) = (Semaphore::new(IN_FLIGHT), Instant::now());
+        Self { kv, prefix, lease, in_flight, began }
+    }
+
+    /// When a lease that was renewed at `renewed` is to be renewed again: within a third of it, and for every host at a
+    /// moment of its own, for otherwise hosts that came up together, or found the store again together, would all come at
+    /// once from then on, and hold up everybody else.
+    fn next_renewal(&self, host: HypervisorId, renewed: Instant) -> Instant {
+        let third = self.lease / 3;
+        let (_, own) = host.uuid().as_u64_pair();
+        let moment = self.began + third.mul_f64(SmallRng::seed_from_u64(own).random());
+        let Some(passed) = renewed.checked_duration_since(moment) else { return moment };
+        let over = passed.as_nanos() % third.as_nanos().max(1);
+        renewed + third.saturating_sub(Duration::from_nanos(u64::try_from(over).unwrap_or(0)))
     }
 
     /// One request to the store, which must end within a third of the lease.
@@ -117,7 +133,7 @@ async fn beat(
                 proofs.send_replace(sent);
                 session = Some(held);
                 backoff = BACKOFF_MIN;
-                sleep_until(sent + registrar.lease / 3).await;
+                sleep_until(registrar.next_renewal(host.id(), sent)).await;
             }
             Ok(None) => tracing::info!(host = host.name(), "lease is lost, taking a new one"),
             Err((held, error)) => {
@@ -261,5 +277,32 @@ async fn watch_lease(host: &Host, mut proven: watch::Receiver<Instant>) {
             return;
         }
         host.lease_proven();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lochness_kv::MemoryKv;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn hosts_that_came_up_together_keep_their_leases_at_moments_of_their_own() {
+        const THIRD: Duration = Duration::from_secs(20);
+        let registrar = Registrar::new(Arc::new(MemoryKv::new()), Prefix::default(), THIRD * 3);
+        let mut tenths = [0; 10];
+        for number in 0..1_000 {
+            let host = HypervisorId::new(Uuid::from_u128(number));
+            let began = Instant::now();
+            let first = registrar.next_renewal(host, began);
+            assert!(first <= began + THIRD);
+            // Whenever it is renewed, it is renewed again within a third, and at the same moment of it.
+            assert_eq!(registrar.next_renewal(host, first), first + THIRD);
+            let late = first + THIRD * 7 + Duration::from_secs(3);
+            assert_eq!(registrar.next_renewal(host, late), first + THIRD * 8);
+            tenths[usize::try_from((first - began).as_secs() / 2).unwrap().min(9)] += 1;
+        }
+        assert!(tenths.iter().all(|hosts| (60..140).contains(hosts)), "{tenths:?}");
     }
 }
