@@ -153,6 +153,16 @@ impl Bench {
         job
     }
 
+    /// Deletes all that says that the guest is placed there.
+    pub(crate) async fn unplace(&self, number: usize, host: usize) {
+        let (guest, host): (GuestId, HypervisorId) = (id(number), id(host));
+        let keys = [Key::Guest(guest), Key::Placement(host, guest), Key::GuestStatus(guest)];
+        let success = keys.iter().map(|key| Op::delete(Prefix::default().key(key))).collect();
+        let revision =
+            self.kv.txn(Txn { success, ..Txn::default() }).await.unwrap().header.revision;
+        self.context.world.wait_for(revision).await;
+    }
+
     /// Lets the status of a placed guest name a new job.
     pub(crate) async fn next(&self, number: usize, host: usize, action: JobAction) -> JobId {
         let mut keys = Vec::new();

@@ -265,9 +265,14 @@ impl FirewallReconciler {
     /// Nobody knows whether what was sent is in force: it is read before anything else is sent.
     fn doubt(&self, host: HypervisorId, due: &Due) {
         self.contents().entry(host).or_default().add(Arc::clone(&due.content));
+        self.suspect(host, due.request.revision());
+    }
+
+    /// What is of this revision may be in force.
+    fn suspect(&self, host: HypervisorId, revision: Order) {
         let mut unsure = self.unsure();
         let newest = unsure.entry(host).or_default();
-        *newest = (*newest).max(due.request.revision());
+        *newest = (*newest).max(revision);
     }
 
     /// Notes what the agent says is in force now; or, when something was noted of the host's rules while the request was
@@ -371,21 +376,19 @@ impl FirewallReconciler {
 
     /// Reads what is in force on a host of which that is not known. `Err` when the agent does not say.
     async fn read(&self, host: HypervisorId, due: &Due) -> Result<Read, CallError> {
-        let known = in_force(due.agent.firewall().await?);
-        if let Some(known) = &known {
-            self.overtaken(host, known.revision);
-        }
+        let Some(known) = in_force(due.agent.firewall().await?) else { return Ok(Read::AsKnown) };
+        let revision = known.revision;
         let of = |report: &FirewallReport| (report.hash.clone(), report.revision);
-        let Some(known) = known.filter(|known| due.before.as_ref().map(of) != Some(of(known)))
-        else {
-            return Ok(Read::AsKnown);
-        };
-        if self.acknowledged(host, due, known) {
-            return Ok(Read::News);
+        let is_news = due.before.as_ref().map(of) != Some(of(&known));
+        if is_news && !self.acknowledged(host, due, known) {
+            debug!(%host, "what is in force was noted while it was read: it is read again");
+            // Also on a host where nobody needs rules any more.
+            self.suspect(host, revision);
+            self.context.reports.change(host, |report| report.note_firewall(None));
+            return Ok(Read::Crossed);
         }
-        debug!(%host, "what is in force was noted while it was read: it is read again");
-        self.context.reports.change(host, |report| report.note_firewall(None));
-        Ok(Read::Crossed)
+        self.overtaken(host, revision);
+        Ok(if is_news { Read::News } else { Read::AsKnown })
     }
 
     /// What is still due when the agent has said what is in force; or how this look at the host ends.

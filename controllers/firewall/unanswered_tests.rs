@@ -114,3 +114,17 @@ async fn a_read_from_before_a_late_ruleset_does_not_hide_that_it_is_in_force() {
     assert_eq!(known().map(|report| report.hash), now.hash);
     bench.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_ruleset_that_a_read_has_crossed_is_replaced_where_no_guest_is_left() {
+    let bench = Bench::new().await;
+    let (_host, firewall) = stage(&bench).await;
+    bench.context.reports.change(id(HOST), |report| report.note_firewall(None));
+    let due = firewall.due(id(HOST), Form::Shortest).expect("nobody knows what is in force");
+    bench.unplace(100, HOST).await;
+    bench.context.reports.change(id(HOST), |report| report.note_firewall(None));
+    assert_eq!(firewall.read(id(HOST), &due).await.unwrap(), Read::Crossed);
+    until_settled(&firewall).await;
+    assert_eq!(sent(&bench), [1, 1], "the rules of the guest that is gone are taken out");
+    bench.end().await;
+}
