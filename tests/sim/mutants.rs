@@ -61,7 +61,7 @@ const CATCHERS: [Catcher; 38] = [
     catcher(Mutant::MalformedSpreads, Scenario::Malformed, &[]),
     catcher(Mutant::DocumentWrittenBack, Scenario::Create, &[]),
     catcher(Mutant::FirewallNotAwaited, Scenario::FirewallRefused, &[]),
-    catcher(Mutant::OldRulesetTaken, Scenario::CreateAndDelete, &[Strike::Twice(2)]),
+    catcher(Mutant::OldRulesetTaken, Scenario::CreateAndDelete, &[Strike::Twice(1)]),
     catcher(Mutant::SilentHostFreed, Scenario::HostLost, &[]),
     catcher(Mutant::SecretLogged, Scenario::Create, &[]),
     catcher(Mutant::SecretInStatus, Scenario::Create, &[]),
