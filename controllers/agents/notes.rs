@@ -136,7 +136,7 @@ impl Notes {
             report.contact = Contact::Answered(now);
         });
         if !was_reachable {
-            self.context.queues.host.add(self.host);
+            self.wake_all(&self.context.world.read());
         }
     }
 
@@ -196,13 +196,20 @@ impl Notes {
             waking::wake_jobs_on(&world, self.host, queues);
         } else {
             self.tell(&world);
-            queues.firewall.add(self.host);
-            waking::wake_guests_on(&world, self.host, queues);
-            wake_pending(&world, queues);
+            self.wake_all(&world);
         }
         if before.firewall != after.firewall || before.protocol != after.protocol {
             queues.firewall.add(self.host);
         }
+    }
+
+    /// Wakes all that a host which answers, or no longer does, concerns.
+    fn wake_all(&self, world: &World) {
+        let queues = &self.context.queues;
+        queues.host.add(self.host);
+        queues.firewall.add(self.host);
+        waking::wake_guests_on(world, self.host, queues);
+        wake_pending(world, queues);
     }
 
     /// Says that the agent answers, or why it does not.

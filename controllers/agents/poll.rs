@@ -1,7 +1,8 @@
 //! One polling task a host, for as long as the term lasts.
 //!
-//! Guarantees: a host's report has one writer, ever: its task stays when the host moves or goes, and is only told so. A
-//! poll that panics begins anew after a while and disturbs no other.
+//! Guarantees: what a host answers to polls is written down by one task, ever, which stays when the host moves or goes, and
+//! is only told so. A poll that panics begins anew after a while and disturbs no other. That a host has become silent, of
+//! which no event tells, is announced here.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -149,6 +150,7 @@ async fn attend(context: &Context, host: HypervisorId, target: Target) {
         Target::Nowhere => std::future::pending().await,
         Target::Gone => {
             context.reports.forget(host);
+            context.queues.host.add(host);
             std::future::pending::<()>().await;
         }
     }

@@ -60,8 +60,8 @@ pub struct FirewallReconciler {
     context: Context,
     /// What may be in force on each host, as far as this leader has compiled it. The agent says by its hash which of it is.
     contents: Mutex<FxHashMap<HypervisorId, Known>>,
-    /// Hosts of which nobody knows whether they carried out a request, or will, with the newest such: it may take longer
-    /// than its answer is waited for, and arrive when the rules have changed back.
+    /// Hosts of which nobody knows what is in force: a request was not answered, which may take longer than its answer is
+    /// waited for and arrive when the rules have changed back, or two reads have crossed. With the newest revision that may be.
     unsure: Mutex<FxHashMap<HypervisorId, Order>>,
 }
 
@@ -158,6 +158,9 @@ impl FirewallReconciler {
             self.note(host, &ruleset.content);
         }
         if !plan::must_send(before.as_ref(), &ruleset.content.hash, newest, unanswered) {
+            if let Some(in_force) = &before {
+                self.overtaken(host, in_force.revision);
+            }
             return None;
         }
         let revision = context.order(world.revision());

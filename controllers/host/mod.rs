@@ -93,11 +93,13 @@ impl HostReconciler {
         self.wake_on_flip(&facts);
         let (repairs, suspicious) = self.repairs(&facts);
         let grace = suspicious.then_some(context.settings.vanish_confirmation);
+        // What is said of such guests hangs on their documents and on other hosts, which wake nobody here.
+        let odd = plan::has_strangers(&facts).then_some(context.settings.reachable_window);
         Some(Look {
             found: Found::of(entry.status.as_ref()),
             wanted: plan::said_before_asking(&facts).or_else(|| plan::status(&facts)),
             repairs,
-            again_in: grace,
+            again_in: [grace, odd].into_iter().flatten().min(),
         })
     }
 

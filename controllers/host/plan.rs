@@ -119,6 +119,15 @@ fn is_gone(entry: &HostEntry) -> bool {
         && entry.stale.is_empty()
 }
 
+/// Whether the host lists guests, or the index names some, that are not placed here.
+pub(crate) fn has_strangers(facts: &Facts<'_>) -> bool {
+    let entry = facts.entry;
+    let is_placed = |id: &GuestId| entry.placed.contains(id);
+    let list = facts.report().and_then(|report| report.guests.as_ref());
+    !entry.index.keys().all(is_placed)
+        || list.is_some_and(|list| !list.guests.keys().all(is_placed))
+}
+
 /// The guests that the host lists and nobody declared here: neither their status nor the index puts them here, and they
 /// do not wait for a place, which this then is.
 pub(crate) fn undeclared(

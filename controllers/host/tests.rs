@@ -330,6 +330,7 @@ async fn an_index_key_of_nobody_is_a_leak_only_when_every_host_has_said_so() {
     let nobody: GuestId = id(9);
     scene.world.put(&Key::Placement(scene.host, nobody), "x");
     assert_eq!(scene.facts(leaked_keys), BTreeSet::new(), "the other host is silent");
+    assert!(scene.facts(plan::has_strangers), "that it answers wakes nobody here: look again");
     scene.answers(other, &[9]);
     assert_eq!(scene.facts(leaked_keys), BTreeSet::new(), "the other host has it");
     scene.answers(other, &[]);

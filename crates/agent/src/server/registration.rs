@@ -61,8 +61,8 @@ impl Registrar {
     /// once from then on, and hold up everybody else.
     fn next_renewal(&self, host: HypervisorId, renewed: Instant) -> Instant {
         let third = self.lease / 3;
-        let (_, own) = host.uuid().as_u64_pair();
-        let moment = self.began + third.mul_f64(SmallRng::seed_from_u64(own).random());
+        let (high, low) = host.uuid().as_u64_pair();
+        let moment = self.began + third.mul_f64(SmallRng::seed_from_u64(high ^ low).random());
         let Some(passed) = renewed.checked_duration_since(moment) else { return moment };
         let over = passed.as_nanos() % third.as_nanos().max(1);
         renewed + third.saturating_sub(Duration::from_nanos(u64::try_from(over).unwrap_or(0)))

@@ -14,8 +14,9 @@
 //!   is bounded; above the bound it is thrown away and the prefix is listed again.
 //! - A stream that went silent is noticed: it is asked for a sign of life, and given up if none comes.
 //! - The view never goes back silently: another cluster, or a store older than what was seen, is reported first. So is one
-//!   that was restored from a snapshot and has come as far again, unless it has been compacted and the key is gone by which
-//!   that could be told.
+//!   that was restored from a snapshot and has come as far again, by the put and the deletion that were seen last: unless it
+//!   has been compacted and the key is gone by which that could be told, or all that was lost are deletions of which the
+//!   last happened again.
 //!
 //! Deliberately not here: what the keys mean, and what a difference between two lists means. That is the sink's.
 
@@ -88,7 +89,8 @@ pub enum StoreChange {
         /// The revision that it has now.
         now: i64,
     },
-    /// The same, but by now it has come as far again: a key is not as it was put at a revision that was seen.
+    /// The same, but by now it has come as far again: a key is not as it was put at a revision that was seen, or is there
+    /// though it was deleted.
     Rewritten {
         /// That revision.
         at: i64,

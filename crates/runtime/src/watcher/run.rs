@@ -295,13 +295,17 @@ impl Course {
         Ok(is_other.then_some(*at))
     }
 
-    /// What a key was at a revision, or is now when that is forgotten.
+    /// What a key was at a revision, or is now when that is forgotten; `Err` when a member that lags answers.
     async fn then_or_now(&self, key: &Bytes, revision: i64) -> Result<Found, KvError> {
         let now = RangeRequest::key(key.clone());
         match self.read(RangeRequest { revision, ..now.clone() }).await {
             Ok(answer) => Ok(Found::Then(answer.kvs.into_iter().next())),
             Err(KvError::Compacted(_)) => {
-                Ok(Found::Now(self.read(now).await?.kvs.into_iter().next()))
+                let answer = self.read(now).await?;
+                if answer.header.revision < revision {
+                    return Err(KvError::Unavailable("an old answer to a read".into()));
+                }
+                Ok(Found::Now(answer.kvs.into_iter().next()))
             }
             Err(error) => Err(error),
         }

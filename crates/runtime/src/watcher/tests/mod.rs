@@ -231,6 +231,25 @@ async fn a_member_that_lags_for_two_seconds_is_no_rollback() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_lagging_member_says_of_a_deletion_that_is_compacted_proves_nothing() {
+    let store = filled(3).await;
+    let mut fixture = Fixture::start(&store, WatcherOptions::default());
+    fixture.until("live", |seen| seen.calls.contains(&Call::Live)).await;
+    let deleted = delete(&store, "p/0").await;
+    fixture.until_revision(deleted).await;
+    fixture.disconnect().await;
+    let last = put(&store, "p/0", "again").await;
+    store.compact(last).unwrap();
+    let lags_until = Instant::now() + Duration::from_secs(2);
+    store.set_fault(Box::new(move |op| {
+        let lags = op.kind == OpKind::Range && Instant::now() < lags_until;
+        if lags { Fault::StaleRead(2) } else { Fault::None }
+    }));
+    let seen = fixture.until_revision(last).await;
+    assert!(!seen.calls.iter().any(|call| matches!(call, Call::Changed(_))), "{:?}", seen.calls);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_view_that_is_far_behind_is_listed_and_not_replayed() {
     let store = filled(1).await;
     let options = WatcherOptions { behind_limit: 20, ..WatcherOptions::default() };
